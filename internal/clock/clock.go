@@ -1,0 +1,18 @@
+// Package clock is the only place that reads the wall clock, so that tests and fault injection can skew it.
+package clock
+
+import "time"
+
+// Clock tells the time. Implementations are safe for concurrent use.
+type Clock interface {
+	Now() time.Time
+}
+
+// System is the machine's clock.
+type System struct{}
+
+// Now returns the wall clock's time.
+func (System) Now() time.Time { return time.Now() }
+
+// Micros returns c's time in microseconds since 1970 UTC, the unit of every stored timestamp.
+func Micros(c Clock) int64 { return c.Now().UnixMicro() }

@@ -1,0 +1,63 @@
+package log
+
+import "io"
+
+// Fold turns the batches of committed entries into changes and state. The log drives it from the apply loop of its
+// Raft group; materializer implements it. The log owns the order of things:
+//
+//	Begin; for each batch of each entry: Apply; append the changes to segments; Commit; publish to readers; answer proposers
+//
+// Nothing the Fold commits needs to survive a power loss until Sync: Raft replays every entry after the durable checkpoint, and what is replayed is
+// cut off the segments first. But a Fold must never make a checkpoint durable before the segments it speaks of: it calls the
+// hook given to Open (SyncSegments) before anything it has committed reaches the disk for good.
+type Fold interface {
+	// Open loads the durable checkpoint. beforeDurable syncs every segment written so far; the Fold calls it as said above, from any goroutine.
+	Open(beforeDurable func() error) (Checkpoint, error)
+
+	// Begin starts the state transaction of one Raft update. One is open at a time, from one goroutine.
+	Begin() Step
+
+	// End returns the end offset of p as of the last Commit (or Open): 0 for a partition never written. Safe for concurrent use.
+	End(p Partition) (Offset, error)
+
+	// Sync returns when everything committed so far is durable.
+	Sync() error
+
+	// Prepare returns a consistent view for Save, taken between two updates; Save streams it, Restore replaces everything by it.
+	Prepare() (any, error)
+	Save(view any, w io.Writer, stop <-chan struct{}) error
+	Restore(r io.Reader, stop <-chan struct{}) (Checkpoint, error)
+
+	// Close releases the Fold. It is called once, after the last Step.
+	Close() error
+}
+
+// Step is the state transaction of one Raft update.
+type Step interface {
+	// Apply folds one batch: all of it or, if it is refused, none of it. What a refusal says travels in result to the proposer; err is
+	// only for damage (a state that cannot be read, a batch that does not decode) and stops the node. Changes go to out at once, in order.
+	// Apply is deterministic: it depends on the state, meta and payload alone.
+	Apply(meta EntryMeta, payload []byte, out Appender) (result []byte, err error)
+
+	// Commit applies the step's writes, the checkpoint and the end offsets atomically.
+	Commit(c Checkpoint, ends map[Partition]Offset) error
+}
+
+// EntryMeta is what the log knows of the entry that a batch travelled in.
+type EntryMeta struct {
+	Group     GroupID
+	Index     Index
+	Batch     int   // the batch's place within the entry: with Index, a transaction id
+	Timestamp int64 // microseconds UTC, fixed by the proposer, never before that of an earlier entry
+}
+
+// Appender takes the changes of a Step. Append returns the offset that the change will have.
+type Appender interface {
+	Append(p Partition, change []byte) Offset
+}
+
+// Checkpoint is what a Fold's state contains.
+type Checkpoint struct {
+	Index     Index
+	Timestamp int64 // of the last entry
+}
