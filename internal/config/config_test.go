@@ -49,7 +49,7 @@ rows = 100
 		File: file,
 		Env: []string{
 			"KALAM_SERVER_HTTP=127.0.0.1:2", "KALAM_FLUSH_ROWS=200", "KALAM_LIMITS_QUERY_MEMORY=512MiB", "PATH=/bin",
-			"KALAM_SERVER_INSECURE=true", "KALAM_URL=http://x", "KALAM_CONFIG=x",
+			"KALAM_SERVER_INSECURE=true", "KALAM_URL=http://x", "KALAM_CONFIG=x", "KALAM_BINARY=x",
 		},
 		Flags: map[string]any{"server.http": "127.0.0.1:3"},
 	})

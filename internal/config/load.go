@@ -21,6 +21,7 @@ const envPrefix = "KALAM_"
 const (
 	EnvConfig = "KALAM_CONFIG" // path of the configuration file, if --config is not given
 	EnvURL    = "KALAM_URL"    // where the client commands find a server
+	EnvBinary = "KALAM_BINARY" // the binary that tests and benchmarks start
 )
 
 // serviceLink matches what Kubernetes and Docker put into every container beside a service called kalam or kalam-x.
@@ -146,7 +147,7 @@ func fromEnv(environ []string, keys map[string]Key) (map[string]any, []error) {
 	var faults []error
 	for _, pair := range environ {
 		name, value, _ := strings.Cut(pair, "=")
-		if !strings.HasPrefix(name, envPrefix) || name == EnvConfig || name == EnvURL {
+		if !strings.HasPrefix(name, envPrefix) || name == EnvConfig || name == EnvURL || name == EnvBinary {
 			continue
 		}
 		key, ok := byEnv[name]

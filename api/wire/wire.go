@@ -1,0 +1,79 @@
+package wire
+
+import "encoding/json"
+
+// SQLRequest is the body of POST /v1/sql.
+type SQLRequest struct {
+	SQL       string            `json:"sql"`                 // one or more statements separated by semicolons
+	Params    []json.RawMessage `json:"params,omitempty"`    // values of $1, $2, ...
+	AtLeast   string            `json:"at_least,omitempty"`  // position that the reads must include
+	Namespace string            `json:"namespace,omitempty"` // of unqualified table names; default "default"
+}
+
+// SQLReply answers POST /v1/sql. If a statement failed after earlier ones of the batch were done, Results holds those
+// and Error says which one failed.
+type SQLReply struct {
+	Results   []Result `json:"results"`
+	Error     *Error   `json:"error,omitempty"`
+	TookMS    float64  `json:"took_ms"`
+	PlanCache string   `json:"plan_cache,omitempty"` // hit or miss, of the last statement
+}
+
+// Result is what one statement gave.
+type Result struct {
+	Columns    []Column            `json:"columns"`
+	Rows       [][]json.RawMessage `json:"rows"`
+	RowCount   int64               `json:"row_count"`
+	Position   string              `json:"position"`
+	Incomplete bool                `json:"incomplete,omitempty"` // the statement failed after these rows
+}
+
+// Column describes a column of a result. Type is its SQL name.
+type Column struct {
+	Name string `json:"name"`
+	Type string `json:"type"`
+}
+
+// OffsetRange is the offsets that a write got in one partition, both included. Offsets between them may belong to
+// other writers.
+type OffsetRange struct {
+	First uint64 `json:"first"`
+	Last  uint64 `json:"last"`
+}
+
+// WriteReply answers POST /v1/tables/{namespace}/{table}/rows. If the body broke off or was refused midway, Error
+// says why and the other members say what was kept: always the first RowCount rows of the body.
+type WriteReply struct {
+	RowCount int64                  `json:"row_count"`
+	Position string                 `json:"position"`
+	Offsets  map[string]OffsetRange `json:"offsets"` // by partition number
+	Error    *Error                 `json:"error,omitempty"`
+}
+
+// RowReply answers GET /v1/tables/{namespace}/{table}/rows/{key}.
+type RowReply struct {
+	Row      map[string]json.RawMessage `json:"row"`
+	Version  uint64                     `json:"version"` // what If-Match expects
+	Position string                     `json:"position"`
+}
+
+// ErrorReply is the body of every refusal.
+type ErrorReply struct {
+	Error Error `json:"error"`
+}
+
+// Error is the one shape of an error.
+type Error struct {
+	Code      string `json:"code"`                // stable name
+	Message   string `json:"message"`             // one sentence
+	Hint      string `json:"hint,omitempty"`      // what to do about it
+	SQLState  string `json:"sqlstate"`            // of the SQL standard and PostgreSQL
+	Position  int    `json:"position,omitempty"`  // 1-based character in the statement
+	Statement int    `json:"statement,omitempty"` // 1-based statement of the batch
+	RowsKept  *int64 `json:"rows_kept,omitempty"` // of a stream of rows: the first so many are stored
+}
+
+// Health answers GET /health and GET /ready.
+type Health struct {
+	Status string `json:"status"` // ok, draining, or why not ready
+}
