@@ -118,7 +118,7 @@ func (s *Server) Exited() <-chan struct{} { return s.exited }
 // Output returns the end of what the child printed.
 func (s *Server) Output() string { return s.output.String() }
 
-// SQL runs a batch over HTTP and returns its results; an error reply becomes a *wire.ErrorReply.
+// SQL runs a batch over HTTP and returns its results; an error reply becomes a *RefusedError.
 func (s *Server) SQL(ctx context.Context, sql string, params ...any) ([]wire.Result, error) {
 	body, err := json.Marshal(map[string]any{"sql": sql, "params": params})
 	if err != nil {
@@ -165,7 +165,17 @@ func decodeError(res *http.Response) error {
 	if err := json.NewDecoder(res.Body).Decode(&reply); err != nil {
 		return fmt.Errorf("status %d without an error body: %w", res.StatusCode, err)
 	}
-	return &reply
+	return &RefusedError{Status: res.StatusCode, Reply: reply.Error}
+}
+
+// RefusedError is an error reply of the server.
+type RefusedError struct {
+	Status int // HTTP
+	Reply  wire.Error
+}
+
+func (e *RefusedError) Error() string {
+	return fmt.Sprintf("%s: %s (status %d)", e.Reply.Code, e.Reply.Message, e.Status)
 }
 
 // tail keeps the last output of the child and watches for the ready line.
