@@ -41,6 +41,7 @@ const (
 	UnknownJob          Code = "unknown_job"          // KILL JOB of none that runs
 	UnknownLiveQuery    Code = "unknown_live_query"   // KILL LIVE QUERY of none that is stored
 	NotFound            Code = "not_found"            // no such path
+	MethodNotAllowed    Code = "method_not_allowed"   // the path exists, for other methods
 	Timeout             Code = "timeout"              // took longer than allowed; the outcome of a write is unknown
 	Cancelled           Code = "cancelled"            // the caller went away or cancelled
 	Overloaded          Code = "overloaded"           // too much in flight; retry later
