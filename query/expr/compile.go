@@ -1,0 +1,442 @@
+package expr
+
+import (
+	"slices"
+	"strings"
+
+	"kalamlog.dev/kalam/internal/problem"
+)
+
+// Field is a column that an expression may name.
+type Field struct {
+	Name string
+	Type Type
+}
+
+// Row gives the columns of one row by their place in the fields given to Compile. Column must be cheap: it is called
+// only for the columns an expression needs. The value must be NULL or of the field's type.
+type Row interface{ Column(i int) Value }
+
+// Values is a Row held as a slice.
+type Values []Value
+
+// Column returns the i-th value.
+func (v Values) Column(i int) Value { return v[i] }
+
+// evalFn computes an operand for one row.
+type evalFn func(Row) (Value, error)
+
+// Program is a compiled expression, safe for concurrent use.
+type Program struct {
+	typ     Type
+	eval    evalFn
+	columns []int
+}
+
+// Type returns the type of the result; its kind is Null if the expression is always NULL.
+func (p *Program) Type() Type { return p.typ }
+
+// Columns returns the places of the fields it may read, ascending.
+func (p *Program) Columns() []int { return p.columns }
+
+// Eval computes the expression. The error is a *problem.Error (OutOfRange, InvalidValue).
+func (p *Program) Eval(row Row) (Value, error) { return p.eval(row) }
+
+// Match evaluates a program of type Bool as WHERE does: NULL is false.
+func (p *Program) Match(row Row) (bool, error) {
+	v, err := p.eval(row)
+	return v.kind == Bool && v.lo != 0, err
+}
+
+// Bind replaces $n by params[n-1]. The error is a *problem.Error if there are fewer params.
+func Bind(n Node, params []Value) (Node, error) {
+	var failed error
+	bound := rewrite(n, func(n Node) Node {
+		p, ok := n.(Param)
+		if !ok {
+			return n
+		}
+		if p.Number < 1 || p.Number > len(params) {
+			failed = problem.New(problem.BadRequest, "parameter $%d is not given", p.Number).
+				WithHint("the statement has %d params", len(params))
+			return n
+		}
+		return Literal{Value: params[p.Number-1]}
+	})
+	if failed != nil {
+		return nil, failed
+	}
+	return bound, nil
+}
+
+// Compile resolves names, checks types and folds constants. What it cannot evaluate exactly as DuckDB does it refuses
+// with a *problem.Error (UnknownColumn with a did-you-mean hint, UnknownFunction, TypeMismatch, InvalidValue,
+// Unsupported). AND, OR, CASE and COALESCE evaluate no more operands than they need, left to right.
+func Compile(n Node, fields []Field) (*Program, error) { return compile(n, fields, false) }
+
+// CompileFilter is Compile for a WHERE clause: the result is cast to Bool, as DuckDB does.
+func CompileFilter(n Node, fields []Field) (*Program, error) { return compile(n, fields, true) }
+
+func compile(n Node, fields []Field, filter bool) (*Program, error) {
+	c := compiler{fields: fields}
+	x, err := c.bind(n)
+	if err == nil && filter {
+		x, err = c.castTo(x, typeOf(Bool))
+	}
+	if err == nil {
+		x, err = c.public(x)
+	}
+	if err != nil {
+		return nil, err
+	}
+	slices.Sort(c.columns)
+	return &Program{typ: x.typ, eval: x.run(), columns: c.columns}, nil
+}
+
+// compiler binds one expression.
+type compiler struct {
+	fields  []Field
+	columns []int // used so far
+	depth   int
+}
+
+// operand is a bound expression: typed, its casts explicit.
+type operand struct {
+	typ      Type
+	eval     evalFn // nil for a constant
+	val      Value  // of a constant
+	literal  bool   // a constant as written, which adapts to the type beside it
+	constant bool
+	column   int // its place, or -1 if it is not a plain column
+}
+
+func constantOf(v Value, t Type) operand {
+	return operand{typ: t, val: v, constant: true, column: -1}
+}
+
+func computed(t Type, eval evalFn) operand { return operand{typ: t, eval: eval, column: -1} }
+
+// run returns the function that computes x.
+func (x operand) run() evalFn {
+	if x.constant {
+		v := x.val
+		return func(Row) (Value, error) { return v, nil }
+	}
+	return x.eval
+}
+
+// static is x's type as overload resolution sees it.
+func (x operand) static() staticType {
+	s := staticType{Type: x.typ}
+	if !x.literal || x.val.kind == Null {
+		return s
+	}
+	switch k := x.typ.Kind; {
+	case k == Text:
+		s.lit = stringLit
+	case k == hugeInt:
+		s.lit, s.val = intLit, x.val.int128()
+	case isInteger(k):
+		s.lit, s.val = intLit, int128Of(int64(x.val.lo))
+	}
+	return s
+}
+
+// public turns kinds that only intermediate results have into kinds that columns have.
+func (c *compiler) public(x operand) (operand, error) {
+	switch x.typ.Kind {
+	case tinyInt:
+		return c.castTo(x, typeOf(SmallInt))
+	case hugeInt:
+		return c.castTo(x, decimalType(maxPrecision, 0))
+	case List:
+		if x.typ.Elem != nil && (x.typ.Elem.Kind == tinyInt || x.typ.Elem.Kind == hugeInt) {
+			return operand{}, problem.New(problem.Unsupported, "lists of %s are not supported", x.typ.Elem)
+		}
+	}
+	return x, nil
+}
+
+func (c *compiler) bind(n Node) (operand, error) {
+	if c.depth++; c.depth > maxDepth {
+		return operand{}, problem.New(problem.Unsupported, "the expression is nested more than %d deep", maxDepth)
+	}
+	defer func() { c.depth-- }()
+	switch n := n.(type) {
+	case Literal:
+		return c.bindLiteral(n)
+	case Column:
+		return c.bindColumn(n)
+	case Param:
+		return operand{}, problem.New(problem.BadRequest, "parameter $%d is not given", n.Number)
+	case Unary:
+		return c.bindUnary(n)
+	case Binary:
+		return c.bindBinary(n)
+	case In:
+		return c.bindIn(n)
+	case Between:
+		return c.bindBetween(n)
+	case Case:
+		return c.bindCase(n)
+	case Cast:
+		return c.bindCast(n)
+	case Call:
+		return c.bindCall(n)
+	case Array:
+		return c.bindArray(n)
+	}
+	return operand{}, problem.New(problem.Unsupported, "this kind of expression is not supported")
+}
+
+func (c *compiler) bindAll(ns []Node) ([]operand, error) {
+	xs := make([]operand, len(ns))
+	for i, n := range ns {
+		var err error
+		if xs[i], err = c.bind(n); err != nil {
+			return nil, err
+		}
+	}
+	return xs, nil
+}
+
+func (c *compiler) bindTwo(l, r Node) (a, b operand, err error) {
+	if a, err = c.bind(l); err == nil {
+		b, err = c.bind(r)
+	}
+	return a, b, err
+}
+
+// bindLiteral types a constant. A whole decimal beyond BIGINT is an integer literal, as DuckDB reads one.
+func (c *compiler) bindLiteral(n Literal) (operand, error) {
+	v := n.Value
+	t := TypeOf(v)
+	if v.kind == Decimal {
+		if v.scale == 0 && v.int128().digits10() >= 19 {
+			if _, small := v.int128().int64(); !small {
+				v, t = hugeOf(v.int128()), typeOf(hugeInt)
+			}
+		} else if t.Precision == t.Scale && t.Precision < maxPrecision {
+			t.Precision++ // 0.5 is DECIMAL(2,1)
+		}
+	}
+	x := constantOf(v, t)
+	x.literal = true
+	return x, nil
+}
+
+func (c *compiler) bindColumn(n Column) (operand, error) {
+	i := c.find(n.Name)
+	if i < 0 {
+		return operand{}, c.unknownColumn(n.Name)
+	}
+	if !slices.Contains(c.columns, i) {
+		c.columns = append(c.columns, i)
+	}
+	x := computed(c.fields[i].Type, func(row Row) (Value, error) { return row.Column(i), nil })
+	x.column = i
+	return x, nil
+}
+
+// find looks for a field by its exact name, then ignoring case as DuckDB does.
+func (c *compiler) find(name string) int {
+	for i := range c.fields {
+		if c.fields[i].Name == name {
+			return i
+		}
+	}
+	for i := range c.fields {
+		if strings.EqualFold(c.fields[i].Name, name) {
+			return i
+		}
+	}
+	return -1
+}
+
+func (c *compiler) unknownColumn(name string) error {
+	p := problem.New(problem.UnknownColumn, "column %q does not exist", shorten(name))
+	names := make([]string, len(c.fields))
+	for i, f := range c.fields {
+		names[i] = f.Name
+	}
+	if near := nearest(name, names); near != "" {
+		return p.WithHint("did you mean %q?", near)
+	}
+	return p
+}
+
+func (c *compiler) bindCast(n Cast) (operand, error) {
+	if !n.Type.Valid() {
+		return operand{}, problem.New(problem.Unsupported, "cannot cast to %s", n.Type)
+	}
+	x, err := c.bind(n.X)
+	if err != nil {
+		return operand{}, err
+	}
+	if !castable(x.typ, n.Type) {
+		return operand{}, problem.New(problem.TypeMismatch, "cannot cast %s to %s", x.typ, n.Type)
+	}
+	if !n.Try {
+		return c.convert(x, n.Type), nil
+	}
+	from, to := x.typ, n.Type
+	return fold1(x, to, func(v Value) (Value, error) {
+		r, err := cast(v, from, to)
+		if err != nil {
+			return Value{}, nil
+		}
+		return r, nil
+	}), nil
+}
+
+// castTo adds an implicit cast. A literal is cast now, and its failure is the caller's error.
+func (c *compiler) castTo(x operand, to Type) (operand, error) {
+	if !castable(x.typ, to) {
+		return operand{}, problem.New(problem.TypeMismatch, "cannot use %s as %s", x.typ, to).
+			WithHint("add an explicit cast")
+	}
+	if !x.literal {
+		return c.convert(x, to), nil
+	}
+	v, err := cast(x.val, x.typ, to)
+	if err != nil {
+		return operand{}, err
+	}
+	return constantOf(v, to), nil
+}
+
+// convert adds a cast that is known to exist.
+func (c *compiler) convert(x operand, to Type) operand {
+	from := x.typ
+	if from.Equal(to) {
+		x.literal = false
+		return x
+	}
+	return fold1(x, to, func(v Value) (Value, error) { return cast(v, from, to) })
+}
+
+func (c *compiler) castAll(xs []operand, to Type) error {
+	for i := range xs {
+		var err error
+		if xs[i], err = c.castTo(xs[i], to); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// fold1 applies fn to x, at once if x is constant and fn does not fail. fn is also called for NULL.
+func fold1(x operand, t Type, fn func(Value) (Value, error)) operand {
+	if x.constant {
+		if v, err := fn(x.val); err == nil {
+			return constantOf(v, t)
+		}
+		v := x.val
+		return computed(t, func(Row) (Value, error) { return fn(v) })
+	}
+	eval := x.eval
+	return computed(t, func(row Row) (Value, error) {
+		v, err := eval(row)
+		if err != nil {
+			return Value{}, err
+		}
+		return fn(v)
+	})
+}
+
+// strict1 is fold1 for a function that is NULL for NULL.
+func strict1(x operand, t Type, fn func(Value) (Value, error)) operand {
+	return fold1(x, t, func(v Value) (Value, error) {
+		if v.kind == Null {
+			return Value{}, nil
+		}
+		return fn(v)
+	})
+}
+
+// strict2 applies fn to two operands; it is NULL if either is NULL.
+func strict2(a, b operand, t Type, fn func(a, b Value) (Value, error)) operand {
+	both := func(x, y Value) (Value, error) {
+		if x.kind == Null || y.kind == Null {
+			return Value{}, nil
+		}
+		return fn(x, y)
+	}
+	switch {
+	case a.constant && b.constant:
+		if v, err := both(a.val, b.val); err == nil {
+			return constantOf(v, t)
+		}
+	case b.constant && b.val.kind != Null:
+		return rightConstant(a.eval, b.val, t, fn)
+	}
+	f, g := a.run(), b.run()
+	return computed(t, func(row Row) (Value, error) {
+		x, err := f(row)
+		if err != nil {
+			return Value{}, err
+		}
+		y, err := g(row)
+		if err != nil {
+			return Value{}, err
+		}
+		return both(x, y)
+	})
+}
+
+func rightConstant(eval evalFn, y Value, t Type, fn func(a, b Value) (Value, error)) operand {
+	return computed(t, func(row Row) (Value, error) {
+		x, err := eval(row)
+		if err != nil || x.kind == Null {
+			return Value{}, err
+		}
+		return fn(x, y)
+	})
+}
+
+// strictN applies fn to all operands; it is NULL if any is NULL.
+func strictN(xs []operand, t Type, fn func([]Value) (Value, error)) operand {
+	return applyN(xs, t, func(vs []Value) (Value, error) {
+		for _, v := range vs {
+			if v.kind == Null {
+				return Value{}, nil
+			}
+		}
+		return fn(vs)
+	})
+}
+
+// applyN applies fn to all operands, NULLs too. fn must not keep the slice.
+func applyN(xs []operand, t Type, fn func([]Value) (Value, error)) operand {
+	if v, ok := foldN(xs, fn); ok {
+		return constantOf(v, t)
+	}
+	evals := make([]evalFn, len(xs))
+	for i, x := range xs {
+		evals[i] = x.run()
+	}
+	return computed(t, func(row Row) (Value, error) {
+		var buf [4]Value
+		vs := buf[:0]
+		for _, eval := range evals {
+			v, err := eval(row)
+			if err != nil {
+				return Value{}, err
+			}
+			vs = append(vs, v)
+		}
+		return fn(vs)
+	})
+}
+
+func foldN(xs []operand, fn func([]Value) (Value, error)) (Value, bool) {
+	vs := make([]Value, len(xs))
+	for i, x := range xs {
+		if !x.constant {
+			return Value{}, false
+		}
+		vs[i] = x.val
+	}
+	v, err := fn(vs)
+	return v, err == nil
+}

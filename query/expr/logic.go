@@ -1,0 +1,149 @@
+package expr
+
+import "kalamlog.dev/kalam/internal/problem"
+
+func (c *compiler) bindUnary(n Unary) (operand, error) {
+	x, err := c.bind(n.X)
+	if err != nil {
+		return operand{}, err
+	}
+	switch n.Op {
+	case "-":
+		return c.negate(x)
+	case "+":
+		return c.plus(x)
+	case "NOT":
+		if x, err = c.castTo(x, typeOf(Bool)); err != nil {
+			return operand{}, err
+		}
+		return not(x), nil
+	case "IS NULL":
+		return fold1(x, typeOf(Bool), func(v Value) (Value, error) { return BoolOf(v.kind == Null), nil }), nil
+	case "IS NOT NULL":
+		return fold1(x, typeOf(Bool), func(v Value) (Value, error) { return BoolOf(v.kind != Null), nil }), nil
+	case "IS TRUE", "IS NOT TRUE":
+		return c.isBool(x, 1, n.Op == "IS TRUE")
+	case "IS FALSE", "IS NOT FALSE":
+		return c.isBool(x, 0, n.Op == "IS FALSE")
+	}
+	return operand{}, unknownOperator(n.Op)
+}
+
+func unknownOperator(op string) error {
+	return problem.New(problem.UnknownFunction, "operator %s is not supported", shorten(op))
+}
+
+// isBool is x IS [NOT] TRUE or FALSE, which is never NULL.
+func (c *compiler) isBool(x operand, want uint64, is bool) (operand, error) {
+	x, err := c.castTo(x, typeOf(Bool))
+	if err != nil {
+		return operand{}, err
+	}
+	return fold1(x, typeOf(Bool), func(v Value) (Value, error) {
+		return BoolOf((v.kind != Null && v.lo == want) == is), nil
+	}), nil
+}
+
+func not(x operand) operand {
+	return fold1(x, typeOf(Bool), func(v Value) (Value, error) {
+		v.lo ^= uint64(v.kind) & uint64(Bool) // NULL has kind 0 and stays as it is
+		return v, nil
+	})
+}
+
+func (c *compiler) bindBinary(n Binary) (operand, error) {
+	switch n.Op {
+	case "AND", "OR":
+		return c.bindLogic(n)
+	}
+	a, b, err := c.bindTwo(n.L, n.R)
+	if err != nil {
+		return operand{}, err
+	}
+	if m, ok := comparisonOf(n.Op); ok {
+		return c.compare(m, a, b)
+	}
+	switch n.Op {
+	case "+", "-", "*", "/", "//", "%":
+		return c.arithmetic(n.Op, a, b)
+	case "||":
+		return c.concat(a, b)
+	case "IS DISTINCT FROM":
+		return c.distinct(a, b, false)
+	case "IS NOT DISTINCT FROM":
+		return c.distinct(a, b, true)
+	case "LIKE", "NOT LIKE", "ILIKE", "NOT ILIKE", "~~", "!~~", "~~*", "!~~*":
+		return c.like(n.Op, a, b)
+	case "->", "->>":
+		return c.jsonArrow(n.Op, a, b)
+	}
+	return operand{}, unknownOperator(n.Op)
+}
+
+func (c *compiler) bindLogic(n Binary) (operand, error) {
+	a, b, err := c.bindTwo(n.L, n.R)
+	if err == nil {
+		a, err = c.castTo(a, typeOf(Bool))
+	}
+	if err == nil {
+		b, err = c.castTo(b, typeOf(Bool))
+	}
+	if err != nil {
+		return operand{}, err
+	}
+	if n.Op == "AND" {
+		return and(a, b), nil
+	}
+	return or(a, b), nil
+}
+
+// and does not evaluate b where a is false.
+func and(a, b operand) operand {
+	if a.constant && (b.constant || a.val.kind == Bool) {
+		return constantSide(a, b, 0)
+	}
+	f, g := a.run(), b.run()
+	return computed(typeOf(Bool), func(row Row) (Value, error) {
+		x, err := f(row)
+		if err != nil || x.kind == Bool && x.lo == 0 {
+			return x, err
+		}
+		y, err := g(row)
+		if err != nil || y.kind == Bool && y.lo == 0 || x.kind == Bool {
+			return y, err
+		}
+		return Value{}, nil
+	})
+}
+
+// or does not evaluate b where a is true.
+func or(a, b operand) operand {
+	if a.constant && (b.constant || a.val.kind == Bool) {
+		return constantSide(a, b, 1)
+	}
+	f, g := a.run(), b.run()
+	return computed(typeOf(Bool), func(row Row) (Value, error) {
+		x, err := f(row)
+		if err != nil || x.kind == Bool && x.lo == 1 {
+			return x, err
+		}
+		y, err := g(row)
+		if err != nil || y.kind == Bool && y.lo == 1 || x.kind == Bool {
+			return y, err
+		}
+		return Value{}, nil
+	})
+}
+
+// constantSide folds AND (decisive 0) or OR (decisive 1) with a constant left side.
+func constantSide(a, b operand, decisive uint64) operand {
+	switch {
+	case a.val.kind == Bool && a.val.lo == decisive:
+		return constantOf(a.val, typeOf(Bool))
+	case a.val.kind == Bool:
+		return b
+	case b.val.kind == Bool && b.val.lo == decisive:
+		return constantOf(b.val, typeOf(Bool))
+	}
+	return constantOf(Value{}, typeOf(Bool))
+}
