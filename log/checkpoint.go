@@ -1,0 +1,126 @@
+package log
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/lni/dragonboat/v4"
+
+	"kalamlog.dev/kalam/internal/problem"
+)
+
+// checkpointTimeout bounds the wait for dragonboat's part of a checkpoint.
+const checkpointTimeout = time.Minute
+
+// Checkpoint makes everything applied durable and lets the Raft log forget what a restart does not need. It may run beside
+// writes, which it hardly delays.
+func (l *Log) Checkpoint(ctx context.Context) error {
+	if err := l.store.over(); err != nil {
+		return err
+	}
+	return l.checkpoint(ctx)
+}
+
+func (l *Log) checkpoint(ctx context.Context) error {
+	// What this makes durable the snapshot's own Sync, during which nothing is applied, need not.
+	if err := l.replica.fold.Sync(); err != nil {
+		err = fmt.Errorf("sync state: %w", err)
+		l.metrics.syncErrors.Inc()
+		l.failure.fail(err)
+		return err
+	}
+	if err := l.store.saveIndexes(); err != nil {
+		l.options.Logger.Warn("segment indexes are not saved and will be made anew", "error", err)
+	}
+	ctx, cancel := context.WithTimeout(ctx, checkpointTimeout)
+	defer cancel()
+	_, err := l.host.SyncRequestSnapshot(ctx, uint64(groupID), dragonboat.SnapshotOption{})
+	if err != nil && !errors.Is(err, dragonboat.ErrRejected) { // rejected: there is nothing new
+		return fmt.Errorf("snapshot: %w", err)
+	}
+	l.metrics.checkpoints.Inc()
+	return nil
+}
+
+// keeper checkpoints in the background and watches the free space of the disk.
+type keeper struct {
+	log    *Log
+	cancel context.CancelFunc
+	done   sync.WaitGroup
+	noRoom atomic.Bool
+}
+
+// keeperTick is how often the keeper looks.
+const keeperTick = 250 * time.Millisecond
+
+func startKeeper(l *Log) *keeper {
+	ctx, cancel := context.WithCancel(context.Background())
+	k := &keeper{log: l, cancel: cancel}
+	k.watchSpace()
+	k.done.Go(func() { k.run(ctx) })
+	return k
+}
+
+// stop ends the keeper and returns when it is gone.
+func (k *keeper) stop() {
+	k.cancel()
+	k.done.Wait()
+}
+
+func (k *keeper) run(ctx context.Context) {
+	tick := time.NewTicker(keeperTick)
+	defer tick.Stop()
+	var waited time.Duration // since the first entry that no checkpoint covers
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-k.log.failure.done:
+			return
+		case <-tick.C:
+		}
+		k.watchSpace()
+		waited += keeperTick
+		if k.log.replica.backlog.entries.Load() == 0 {
+			waited = 0
+			continue
+		}
+		if !k.due(waited) {
+			continue
+		}
+		waited = 0
+		if err := k.log.checkpoint(ctx); err != nil && ctx.Err() == nil {
+			k.log.options.Logger.Warn("checkpoint failed, will be tried again", "error", err)
+		}
+	}
+}
+
+func (k *keeper) due(waited time.Duration) bool {
+	o, backlog := &k.log.options, &k.log.replica.backlog
+	return backlog.entries.Load() >= o.CheckpointEntries || backlog.bytes.Load() >= o.CheckpointBytes || waited >= o.CheckpointInterval
+}
+
+// watchSpace refuses writes while the disk is nearly full: dragonboat ends the process when it cannot write.
+func (k *keeper) watchSpace() {
+	o := &k.log.options
+	usage, err := o.FS.GetDiskUsage(o.Dir)
+	if err != nil {
+		return // a file system that does not tell
+	}
+	if full := usage.AvailBytes < o.MinFreeBytes; full != k.noRoom.Swap(full) {
+		o.Logger.Warn("free disk space crossed the limit", "writes_refused", full, "free_bytes", usage.AvailBytes, "limit_bytes", o.MinFreeBytes)
+	}
+}
+
+// full returns the refusal of writes while the disk is nearly full, or nil.
+func (k *keeper) full() error {
+	if !k.noRoom.Load() {
+		return nil
+	}
+	return problem.New(problem.Overloaded, "the disk of the data directory is full; nothing was written").
+		WithHint("free some space in %s; writes go on by themselves then", k.log.options.Dir)
+}

@@ -1,0 +1,233 @@
+package log
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/cockroachdb/pebble/v2/vfs"
+	"github.com/lni/dragonboat/v4"
+	"github.com/prometheus/client_golang/prometheus"
+
+	"kalamlog.dev/kalam/internal/clock"
+	"kalamlog.dev/kalam/internal/problem"
+)
+
+// Options configures a Log. The zero value of a field means its default.
+type Options struct {
+	Dir        string                // required: raft/, segments/ and the floor file are made in it
+	FS         vfs.FS                // for segments and the floor file; default the operating system's
+	Clock      clock.Clock           // default the machine's
+	Logger     *slog.Logger          // default slog.Default()
+	Registerer prometheus.Registerer // gets the metrics kalam_log_*; nil: none
+	Fold       Fold                  // required; Open opens it and Close closes it
+
+	NodeID      uint64            // default 1
+	RaftAddress string            // host:port to listen on for peers; default: no listener, this node is alone
+	Peers       map[uint64]string // the group's first members with their addresses, this node included; default: this node alone
+	RTT         time.Duration     // dragonboat's tick; default 10 ms for a node alone, 50 ms with peers
+
+	SegmentBytes  int64 // size at which a segment is sealed, default 64 MiB
+	OpenFiles     int   // segment files kept open, default 256
+	MaxEntryBytes int   // how much one Raft entry takes of waiting batches, default 1 MiB
+	MaxBatchBytes int   // size above which a batch is refused, default 16 MiB
+	QueueBytes    int   // waiting batches above which Propose waits, default 64 MiB
+	Senders       int   // Raft entries in flight, default 3
+
+	ProposeTimeout     time.Duration // after which the outcome of an entry counts as unknown, default 30 s
+	CheckpointEntries  uint64        // entries after which a checkpoint is made, default 100,000
+	CheckpointBytes    int64         // bytes of entries after which a checkpoint is made, default 32 MiB
+	CheckpointInterval time.Duration // how long the last entries wait for a checkpoint, default 5 s
+	MinFreeBytes       uint64        // free disk space below which writes are refused, default 256 MiB
+}
+
+func (o *Options) setDefaults() {
+	setDefault(&o.FS, vfs.Default)
+	setDefault[clock.Clock](&o.Clock, clock.System{})
+	setDefault(&o.Logger, slog.Default())
+	setDefault(&o.NodeID, 1)
+	if o.RaftAddress == "" {
+		setDefault(&o.RTT, 10*time.Millisecond)
+	}
+	setDefault(&o.RTT, 50*time.Millisecond)
+	setDefault(&o.SegmentBytes, 64<<20)
+	setDefault(&o.OpenFiles, 256)
+	setDefault(&o.MaxEntryBytes, 1<<20)
+	setDefault(&o.MaxBatchBytes, 16<<20)
+	setDefault(&o.QueueBytes, 64<<20)
+	setDefault(&o.Senders, 3)
+	setDefault(&o.ProposeTimeout, 30*time.Second)
+	setDefault(&o.CheckpointEntries, 100_000)
+	setDefault(&o.CheckpointBytes, 32<<20)
+	setDefault(&o.CheckpointInterval, 5*time.Second)
+	setDefault(&o.MinFreeBytes, 256<<20)
+}
+
+func setDefault[T comparable](field *T, value T) {
+	var zero T
+	if *field == zero {
+		*field = value
+	}
+}
+
+func (o *Options) validate() error {
+	var errs []error
+	check := func(ok bool, message string) {
+		if !ok {
+			errs = append(errs, errors.New("log: "+message))
+		}
+	}
+	check(o.Dir != "", "Options.Dir is required")
+	check(o.Fold != nil, "Options.Fold is required")
+	check(o.SegmentBytes > 0 && o.MaxEntryBytes > 0 && o.MaxBatchBytes > 0 && o.QueueBytes > 0, "sizes must be positive")
+	check(o.MaxBatchBytes <= 1<<30, "Options.MaxBatchBytes must be at most 1 GiB")
+	check(o.OpenFiles > 0 && o.Senders > 0, "Options.OpenFiles and Senders must be positive")
+	check(o.RTT >= time.Millisecond, "Options.RTT must be at least a millisecond")
+	check(o.RaftAddress == "" || len(o.Peers) == 0 || o.Peers[o.NodeID] != "", "Options.Peers must include this node")
+	check(o.RaftAddress != "" || len(o.Peers) <= 1, "Options.Peers needs a RaftAddress")
+	return errors.Join(errs...)
+}
+
+// Log is one node's share of the Raft groups. Safe for concurrent use.
+type Log struct {
+	options Options
+	lock    io.Closer
+	floor   *floor
+	store   *store
+	replica *replica
+	host    *dragonboat.NodeHost
+	sender  *proposer
+	failure *failure
+	metrics *metrics
+	keeper  *keeper
+
+	closing sync.Once
+	closed  error
+}
+
+// Receipt answers a proposal.
+type Receipt struct {
+	Position Position // a reader that has applied this sees the write
+	Result   []byte   // what Step.Apply returned; nil if it was empty
+}
+
+// Propose commits batch and returns when it is applied here. On return the batch survives the loss of any minority of
+// nodes. Many callers share an entry and a sync. Propose does not retain batch.
+//
+// A *problem.Error Timeout means that the outcome is unknown. BodyTooLarge, Overloaded, Cancelled and ShuttingDown mean
+// that nothing was written.
+func (l *Log) Propose(ctx context.Context, batch []byte) (Receipt, error) {
+	l.metrics.proposals.Inc()
+	if err := l.keeper.full(); err != nil {
+		l.metrics.refused.Inc()
+		return Receipt{}, err
+	}
+	r, err := l.sender.propose(ctx, batch)
+	if err != nil {
+		l.metrics.refused.Inc()
+	}
+	return r, err
+}
+
+// Position returns how far this node has applied: everything up to it is readable here.
+func (l *Log) Position() Position { return l.positionAt(Index(l.store.applied.Load())) }
+
+func (l *Log) positionAt(i Index) Position { return PositionOf(Part{Group: groupID, Index: i}) }
+
+// Wait returns when Position covers p. Its error is ctx's, or tells that the log has ended.
+func (l *Log) Wait(ctx context.Context, p Position) error {
+	want := uint64(p.Part(groupID).Index)
+	for _, part := range p.Parts() {
+		if part.Group != groupID {
+			return problem.New(problem.PositionInvalid, "the position %s speaks of a group %d that does not exist here", p, part.Group)
+		}
+	}
+	err := l.store.moved.wait(ctx, func() bool { return l.store.applied.Load() >= want || l.store.over() != nil })
+	if err == nil && l.store.applied.Load() < want {
+		return l.store.over()
+	}
+	return err
+}
+
+// Barrier returns a position that covers everything acknowledged, on any node, before the call. It is applied here on return.
+func (l *Log) Barrier(ctx context.Context) (Position, error) {
+	for {
+		i, err := l.readIndex(ctx)
+		if err == nil {
+			return l.positionAt(i), nil
+		}
+		if !dragonboat.IsTempError(err) || errors.Is(err, dragonboat.ErrClosed) || errors.Is(err, dragonboat.ErrShardClosed) || l.store.over() != nil {
+			return Position{}, fmt.Errorf("read index: %w", err)
+		}
+		select {
+		case <-ctx.Done():
+			return Position{}, context.Cause(ctx)
+		case <-time.After(l.options.RTT):
+		}
+	}
+}
+
+func (l *Log) readIndex(ctx context.Context) (Index, error) {
+	ctx, cancel := context.WithTimeout(ctx, l.options.ProposeTimeout)
+	defer cancel()
+	v, err := l.host.SyncRead(ctx, uint64(groupID), nil)
+	if err != nil {
+		return 0, err
+	}
+	i, ok := v.(Index)
+	if !ok {
+		return 0, fmt.Errorf("unexpected answer %T", v)
+	}
+	return i, nil
+}
+
+// Start returns the first offset of p that is kept. It is 0 if p's files cannot be read, which Read then reports.
+func (l *Log) Start(p Partition) Offset {
+	part, err := l.store.partition(p)
+	if err != nil {
+		l.failure.fail(err)
+		return 0
+	}
+	start, err := part.start()
+	if err != nil {
+		return 0
+	}
+	return start
+}
+
+// End returns the offset behind the last readable change of p: 0 for a partition never written.
+func (l *Log) End(p Partition) Offset {
+	part, err := l.store.partition(p)
+	if err != nil {
+		l.failure.fail(err)
+		return 0
+	}
+	return Offset(part.end.Load())
+}
+
+// OffsetAtTime returns the first change of p with a timestamp of at least micros, and that timestamp; End and 0 if there is none.
+func (l *Log) OffsetAtTime(p Partition, micros int64) (Offset, int64, error) {
+	part, err := l.store.partition(p)
+	if err != nil {
+		return 0, 0, err
+	}
+	end := Offset(part.end.Load())
+	return part.first(end, func(_ Index, timestamp int64) bool { return timestamp < micros })
+}
+
+// Drop removes the segments of a dropped table. The entry that drops it must be applied or about to be: no change may
+// follow. Readers of the table end with Trimmed at once; the files go with a later checkpoint.
+func (l *Log) Drop(t TableID, partitions int) error {
+	return l.replica.drops.add(t, Index(l.replica.applying.Load()))
+}
+
+// Failed returns a channel that is closed when storage has failed in a way after which nothing more is acknowledged. The process
+// should end then; Err says why.
+func (l *Log) Failed() <-chan struct{} { return l.failure.done }
+
+// Err returns why Failed is closed, or nil.
+func (l *Log) Err() error { return l.failure.err() }

@@ -1,0 +1,53 @@
+package log
+
+import (
+	"errors"
+
+	"github.com/prometheus/client_golang/prometheus"
+)
+
+type metrics struct {
+	proposals   prometheus.Counter
+	refused     prometheus.Counter
+	entries     prometheus.Counter
+	batches     prometheus.Histogram
+	proposed    prometheus.Counter
+	written     prometheus.Counter
+	commit      prometheus.Histogram
+	apply       prometheus.Histogram
+	checkpoints prometheus.Counter
+	syncErrors  prometheus.Counter
+}
+
+// newMetrics makes the metrics and registers them with r unless it is nil.
+func newMetrics(r prometheus.Registerer) (*metrics, error) {
+	counter := func(name, help string) prometheus.Counter {
+		return prometheus.NewCounter(prometheus.CounterOpts{Namespace: "kalam", Subsystem: "log", Name: name, Help: help})
+	}
+	histogram := func(name, help string, buckets []float64) prometheus.Histogram {
+		return prometheus.NewHistogram(prometheus.HistogramOpts{Namespace: "kalam", Subsystem: "log", Name: name, Help: help, Buckets: buckets})
+	}
+	latency := prometheus.ExponentialBuckets(50e-6, 2, 16)
+	m := &metrics{
+		proposals:   counter("proposals_total", "Batches given to Propose."),
+		refused:     counter("proposals_refused_total", "Batches that Propose answered with an error."),
+		entries:     counter("entries_total", "Raft entries proposed by this node."),
+		batches:     histogram("entry_batches", "Batches that shared one Raft entry.", prometheus.ExponentialBuckets(1, 2, 12)),
+		proposed:    counter("proposed_bytes_total", "Bytes of the Raft entries proposed by this node."),
+		written:     counter("segment_bytes_total", "Bytes appended to segments."),
+		commit:      histogram("commit_seconds", "From proposing an entry to its result.", latency),
+		apply:       histogram("apply_seconds", "Applying one Raft update.", latency),
+		checkpoints: counter("checkpoints_total", "Durable checkpoints."),
+		syncErrors:  counter("sync_errors_total", "Syncs that failed. The node stops after one."),
+	}
+	if r == nil {
+		return m, nil
+	}
+	var errs []error
+	for _, c := range []prometheus.Collector{
+		m.proposals, m.refused, m.entries, m.batches, m.proposed, m.written, m.commit, m.apply, m.checkpoints, m.syncErrors,
+	} {
+		errs = append(errs, r.Register(c))
+	}
+	return m, errors.Join(errs...)
+}

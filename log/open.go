@@ -1,0 +1,144 @@
+package log
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/cockroachdb/pebble/v2/vfs"
+
+	"kalamlog.dev/kalam/internal/problem"
+)
+
+// Open opens the log in o.Dir or makes it. It returns when the group has a leader and every entry committed before is applied
+// again. It refuses with a *CorruptionError what lost or changed bytes.
+func Open(ctx context.Context, o Options) (*Log, error) {
+	o.setDefaults()
+	if err := o.validate(); err != nil {
+		return nil, err
+	}
+	l := &Log{options: o}
+	if err := l.open(ctx); err != nil {
+		return nil, fmt.Errorf("open log in %s: %w", o.Dir, errors.Join(err, l.shut()))
+	}
+	return l, nil
+}
+
+func (l *Log) open(ctx context.Context) error {
+	if err := l.openStorage(); err != nil {
+		return err
+	}
+	led := make(chan struct{}, 1)
+	host, err := l.startRaft(func() {
+		select {
+		case led <- struct{}{}:
+		default:
+		}
+	})
+	if err != nil {
+		return err
+	}
+	l.host = host
+	l.sender = newProposer(host, groupID, host.GetNoOPSession(uint64(groupID)), l.options.Clock, l.metrics, l.failure, proposerLimits{
+		entry: l.options.MaxEntryBytes, batch: l.options.MaxBatchBytes, queue: l.options.QueueBytes,
+		timeout: l.options.ProposeTimeout, senders: l.options.Senders,
+	})
+	select {
+	case <-led:
+	case <-ctx.Done():
+		return fmt.Errorf("wait for a leader: %w", context.Cause(ctx))
+	}
+	if _, err := l.Barrier(ctx); err != nil {
+		return err
+	}
+	if err := l.failure.err(); err != nil {
+		return err
+	}
+	l.keeper = startKeeper(l)
+	return nil
+}
+
+// openStorage locks the directory and opens what does not need Raft.
+func (l *Log) openStorage() (err error) {
+	o := &l.options
+	if err := o.FS.MkdirAll(o.Dir, 0o755); err != nil {
+		return fmt.Errorf("make data directory: %w", err)
+	}
+	if l.lock, err = lockDir(o.FS, o.Dir); err != nil {
+		return err
+	}
+	if l.metrics, err = newMetrics(o.Registerer); err != nil {
+		return fmt.Errorf("register metrics: %w", err)
+	}
+	l.failure = newFailure(l.fail)
+	segments := o.FS.PathJoin(o.Dir, "segments")
+	if err := finishExchange(o.FS, segments); err != nil {
+		return fmt.Errorf("finish exchange of segments: %w", err)
+	}
+	if err := o.FS.MkdirAll(segments, 0o755); err != nil {
+		return fmt.Errorf("make segment folder: %w", err)
+	}
+	if err := syncDir(o.FS, o.Dir); err != nil {
+		return fmt.Errorf("sync data directory: %w", err)
+	}
+	if l.floor, err = openFloor(o.FS, o.FS.PathJoin(o.Dir, "floor")); err != nil {
+		return err
+	}
+	l.store = newStore(o.FS, segments, o.SegmentBytes, o.OpenFiles, o.Fold.End)
+	l.replica, err = openReplica(groupID, l.store, o.Fold, l.floor, l.failure, l.metrics, o.Clock)
+	return err
+}
+
+// lockDir keeps a second process out of dir.
+func lockDir(fs vfs.FS, dir string) (interface{ Close() error }, error) {
+	lock, err := fs.Lock(fs.PathJoin(dir, "LOCK"))
+	if err != nil {
+		return nil, fmt.Errorf("another process uses the data directory %s: stop it first: %w", dir, err)
+	}
+	return lock, nil
+}
+
+// fail is told the first failure of storage.
+func (l *Log) fail(err error) {
+	l.options.Logger.Error("storage failed: nothing more is acknowledged, restart the process", "error", err)
+	l.store.end(errFailed(err))
+}
+
+// Close checkpoints and closes the log and its Fold. Whoever waits is refused. It is idempotent.
+func (l *Log) Close() error {
+	l.closing.Do(func() { l.closed = l.shut() })
+	return l.closed
+}
+
+// shut closes what open has opened, from the top down.
+func (l *Log) shut() error {
+	var errs []error
+	if l.keeper != nil {
+		l.keeper.stop()
+	}
+	if l.sender != nil {
+		l.sender.close()
+	}
+	if l.store != nil {
+		l.store.end(problem.New(problem.ShuttingDown, "the server is shutting down"))
+	}
+	if l.keeper != nil && l.failure.err() == nil {
+		errs = append(errs, l.checkpoint(context.Background()))
+	}
+	if l.host != nil {
+		errs = append(errs, closeHost(l.host))
+	}
+	if l.replica != nil {
+		errs = append(errs, l.options.Fold.Close())
+	}
+	if l.store != nil {
+		l.store.files.close()
+	}
+	if l.floor != nil {
+		errs = append(errs, l.floor.close())
+	}
+	if l.lock != nil {
+		errs = append(errs, l.lock.Close())
+	}
+	return errors.Join(errs...)
+}

@@ -1,0 +1,194 @@
+package log
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"time"
+
+	"github.com/lni/dragonboat/v4"
+	"github.com/lni/dragonboat/v4/config"
+	"github.com/lni/dragonboat/v4/raftio"
+	"github.com/lni/dragonboat/v4/statemachine"
+)
+
+// Raft settings that no option changes.
+const (
+	groupID       GroupID = 1
+	electionTicks         = 10
+	engineWorkers         = 4         // can never be changed for an existing directory
+	entryBuffer           = 256 << 10 // tan keeps 16 of them; a larger update allocates
+	compactKeep           = 1000      // entries kept behind a snapshot for followers that are a little late
+)
+
+// raftOptions is what a group is started with.
+type raftOptions struct {
+	dir      string
+	nodeID   uint64
+	address  string            // "" for a node without peers
+	peers    map[uint64]string // the first members, this node included
+	tick     time.Duration
+	inMemory uint64 // bytes of entries not applied yet
+	guard    *logGuard
+	machine  *machine
+	leader   func()
+}
+
+// startRaft starts dragonboat and the group. Damage that dragonboat reports by a panic comes back as an error.
+func startRaft(o raftOptions) (host *dragonboat.NodeHost, err error) {
+	defer func() {
+		if r := recover(); r != nil {
+			err = raftPanic(o.dir, r)
+		}
+		if err != nil && host != nil {
+			err = errors.Join(err, closeHost(host))
+			host = nil
+		}
+	}()
+	host, err = dragonboat.NewNodeHost(hostConfig(o))
+	if err != nil {
+		return nil, fmt.Errorf("open raft log in %s: %w", o.dir, err)
+	}
+	members := o.peers
+	if len(members) == 0 {
+		members = map[uint64]string{o.nodeID: soloAddress}
+	}
+	create := func(uint64, uint64) statemachine.IOnDiskStateMachine { return o.machine }
+	if err := host.StartOnDiskReplica(members, false, create, groupConfig(o)); err != nil {
+		return host, fmt.Errorf("start raft group in %s: %w", o.dir, err)
+	}
+	return host, nil
+}
+
+// closeHost closes host, which may have panicked before.
+func closeHost(host *dragonboat.NodeHost) (err error) {
+	defer func() {
+		if r := recover(); r != nil {
+			err = fmt.Errorf("close raft: %v", r)
+		}
+	}()
+	host.Close()
+	return nil
+}
+
+// raftPanic explains what dragonboat could not get over.
+func raftPanic(dir string, r any) error {
+	cause, ok := r.(error)
+	if !ok {
+		cause = fmt.Errorf("%v", r)
+	}
+	if damage := (*CorruptionError)(nil); errors.As(cause, &damage) {
+		return damage
+	}
+	return &CorruptionError{Path: dir, Err: fmt.Errorf("%w; if this node has peers, remove its data directory "+
+		"and add it again as a new node, else restore a backup", cause)}
+}
+
+func hostConfig(o raftOptions) config.NodeHostConfig {
+	logdb := config.GetTinyMemLogDBConfig()
+	logdb.KVWriteBufferSize = entryBuffer
+	c := config.NodeHostConfig{
+		NodeHostDir:       o.dir,
+		RaftAddress:       o.address,
+		RTTMillisecond:    uint64(max(o.tick.Milliseconds(), 1)),
+		RaftEventListener: leaderListener(o.leader),
+		Expert: config.ExpertConfig{
+			LogDBFactory: o.guard,
+			LogDB:        logdb,
+			Engine: config.EngineConfig{
+				ExecShards: engineWorkers, CommitShards: engineWorkers, ApplyShards: engineWorkers,
+				SnapshotShards: engineWorkers, CloseShards: engineWorkers,
+			},
+		},
+	}
+	if o.address == "" {
+		c.RaftAddress = soloAddress
+		c.Expert.TransportFactory = soloTransport{}
+	}
+	return c
+}
+
+func groupConfig(o raftOptions) config.Config {
+	return config.Config{
+		ReplicaID:           o.nodeID,
+		ShardID:             uint64(groupID),
+		CheckQuorum:         true,
+		PreVote:             true,
+		ElectionRTT:         electionTicks,
+		HeartbeatRTT:        1,
+		OrderedConfigChange: true,
+		MaxInMemLogSize:     o.inMemory,
+		CompactionOverhead:  compactKeep,
+		// Snapshots are requested by Log.Checkpoint alone: one mechanism, with the Fold synced outside the apply loop first.
+		SnapshotEntries: 0,
+		WaitReady:       true,
+	}
+}
+
+// leaderListener calls itself when the group has got a leader.
+type leaderListener func()
+
+// LeaderUpdated implements raftio.IRaftEventListener.
+func (f leaderListener) LeaderUpdated(info raftio.LeaderInfo) {
+	if info.LeaderID != raftio.NoLeader {
+		f()
+	}
+}
+
+// soloAddress stands for a node that has no peers and listens nowhere.
+const soloAddress = "solo"
+
+var errNoPeers = errors.New("this node has no peers")
+
+// soloTransport is the network of a node without peers: none.
+type soloTransport struct{}
+
+// Create implements config.TransportFactory.
+func (t soloTransport) Create(config.NodeHostConfig, raftio.MessageHandler, raftio.ChunkHandler) raftio.ITransport {
+	return t
+}
+
+// Validate implements config.TransportFactory.
+func (soloTransport) Validate(address string) bool { return address == soloAddress }
+
+// Name implements raftio.ITransport.
+func (soloTransport) Name() string { return "solo" }
+
+// Start implements raftio.ITransport.
+func (soloTransport) Start() error { return nil }
+
+// Close implements raftio.ITransport.
+func (soloTransport) Close() error { return nil }
+
+// GetConnection implements raftio.ITransport.
+func (soloTransport) GetConnection(context.Context, string) (raftio.IConnection, error) {
+	return nil, errNoPeers
+}
+
+// GetSnapshotConnection implements raftio.ITransport.
+func (soloTransport) GetSnapshotConnection(context.Context, string) (raftio.ISnapshotConnection, error) {
+	return nil, errNoPeers
+}
+
+// startRaft starts the group on l's replica.
+func (l *Log) startRaft(led func()) (*dragonboat.NodeHost, error) {
+	o := &l.options
+	bridgeRaftLog(o.Logger)
+	dir := filepath.Join(o.Dir, "raft")
+	if err := adoptHost(dir, o.RaftAddress); err != nil {
+		return nil, fmt.Errorf("prepare raft log in %s: %w", dir, err)
+	}
+	opened := l.replica.checkpoint.Index
+	return startRaft(raftOptions{
+		dir:      dir,
+		nodeID:   o.NodeID,
+		address:  o.RaftAddress,
+		peers:    o.Peers,
+		tick:     o.RTT,
+		inMemory: uint64(4*o.Senders*(o.MaxBatchBytes+o.MaxEntryBytes)) + 64<<20,
+		guard:    &logGuard{dir: dir, need: max(l.floor.last(), opened)},
+		machine:  &machine{replica: l.replica, opened: opened},
+		leader:   led,
+	})
+}

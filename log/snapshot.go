@@ -1,0 +1,322 @@
+package log
+
+import (
+	"bufio"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"strconv"
+
+	"github.com/cockroachdb/errors/oserror"
+	"github.com/cockroachdb/pebble/v2/vfs"
+	"github.com/lni/dragonboat/v4/statemachine"
+)
+
+// A snapshot streams a whole replica to a node that needs entries which the others have compacted:
+//
+//	| version u8 = 1 |
+//	for each partition with changes: | 1 u8 | table u32 | partition u16 | frame ... | 0 u32 |
+//	| 0 u8 | the Fold's stream |
+//
+// Integers are little-endian; frames are as in segments, so each carries its checksum.
+const snapshotVersion = 1
+
+// snapshotView is a replica between two updates.
+type snapshotView struct {
+	fold any
+	ends []partitionEnd
+}
+
+type partitionEnd struct {
+	id  Partition
+	end Offset
+}
+
+// prepareSnapshot takes a view. Until saveSnapshot is done no segment is removed.
+func (r *replica) prepareSnapshot() (*snapshotView, error) {
+	if err := r.failure.err(); err != nil {
+		return nil, err
+	}
+	ends, err := r.store.listEnds()
+	if err != nil {
+		return nil, err
+	}
+	fold, err := r.fold.Prepare()
+	if err != nil {
+		return nil, fmt.Errorf("prepare snapshot: %w", err)
+	}
+	r.drops.hold()
+	return &snapshotView{fold: fold, ends: ends}, nil
+}
+
+// listEnds returns the end of every partition that has a folder and changes, in order.
+func (s *store) listEnds() ([]partitionEnd, error) {
+	tables, err := listNumbers(s.fs, s.dir, 32)
+	if err != nil {
+		return nil, err
+	}
+	var ends []partitionEnd
+	for _, t := range tables {
+		parts, err := listNumbers(s.fs, s.tableDir(TableID(t)), 16)
+		if err != nil {
+			return nil, err
+		}
+		for _, n := range parts {
+			id := Partition{Table: TableID(t), ID: PartitionID(n)}
+			end, err := s.endOf(id)
+			if err != nil {
+				return nil, err
+			}
+			if end > 0 {
+				ends = append(ends, partitionEnd{id, end})
+			}
+		}
+	}
+	return ends, nil
+}
+
+// listNumbers returns the names in dir that are numbers, ascending.
+func listNumbers(fs vfs.FS, dir string, bits int) ([]uint64, error) {
+	names, err := fs.List(dir)
+	if oserror.IsNotExist(err) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("list %s: %w", dir, err)
+	}
+	var numbers []uint64
+	for _, name := range names {
+		if n, err := strconv.ParseUint(name, 10, bits); err == nil {
+			numbers = append(numbers, n)
+		}
+	}
+	slices.Sort(numbers)
+	return numbers, nil
+}
+
+// saveSnapshot streams v.
+func (r *replica) saveSnapshot(v *snapshotView, w io.Writer, stop <-chan struct{}) error {
+	defer r.drops.release()
+	out := bufio.NewWriterSize(w, scanChunk)
+	out.WriteByte(snapshotVersion) // a bufio.Writer keeps its error until Flush
+	for _, pe := range v.ends {
+		if err := r.store.savePartition(out, pe, stop); err != nil {
+			return errors.Join(err, r.dropView(v))
+		}
+	}
+	out.WriteByte(0)
+	if err := out.Flush(); err != nil {
+		return errors.Join(err, r.dropView(v))
+	}
+	return r.fold.Save(v.fold, w, stop)
+}
+
+// dropView lets the Fold release a view that is not wanted any more, which only its Save can.
+func (r *replica) dropView(v *snapshotView) error {
+	stopped := make(chan struct{})
+	close(stopped)
+	if err := r.fold.Save(v.fold, io.Discard, stopped); err != nil && !errors.Is(err, statemachine.ErrSnapshotStopped) {
+		return err
+	}
+	return nil
+}
+
+func (s *store) savePartition(out *bufio.Writer, pe partitionEnd, stop <-chan struct{}) error {
+	p, err := s.partition(pe.id)
+	if err != nil {
+		return err
+	}
+	head := binary.LittleEndian.AppendUint32([]byte{1}, uint32(pe.id.Table))
+	out.Write(binary.LittleEndian.AppendUint16(head, uint16(pe.id.ID)))
+	for rd := newReader(p, 0, scanChunk); ; {
+		select {
+		case <-stop:
+			return statemachine.ErrSnapshotStopped
+		default:
+		}
+		f, ok, err := rd.next(pe.end)
+		if err != nil {
+			return err
+		}
+		if !ok {
+			break
+		}
+		if _, err := out.Write(f.raw); err != nil {
+			return err
+		}
+	}
+	_, err = out.Write(make([]byte, 4))
+	return err
+}
+
+// restoreSnapshot replaces everything by what r streams. The segments are exchanged first: should the node stop before the
+// Fold is, its old state finds the same changes in the new segments, and dragonboat restores again.
+func (r *replica) restoreSnapshot(in io.Reader, stop <-chan struct{}) error {
+	if err := r.failure.err(); err != nil {
+		return err
+	}
+	err := r.restoreAll(bufio.NewReaderSize(in, scanChunk), stop)
+	if err != nil && !errors.Is(err, statemachine.ErrSnapshotStopped) {
+		r.failure.fail(fmt.Errorf("restore snapshot: %w", err))
+	}
+	return err
+}
+
+func (r *replica) restoreAll(in *bufio.Reader, stop <-chan struct{}) error {
+	fresh := r.store.dir + restoreSuffix
+	if err := r.store.receive(in, fresh, stop); err != nil {
+		return err
+	}
+	if err := r.store.exchange(fresh); err != nil {
+		return err
+	}
+	c, err := r.fold.Restore(in, stop)
+	if err != nil {
+		return err
+	}
+	r.checkpoint = c
+	r.applying.Store(uint64(c.Index))
+	r.appender = newAppender(r.store)
+	if err := r.store.reopen(); err != nil {
+		return err
+	}
+	r.store.applied.Store(uint64(c.Index))
+	r.store.wakeAll()
+	return r.floor.raise(c.Index)
+}
+
+// Folders beside segments/ while a snapshot takes its place.
+const (
+	restoreSuffix = ".restore"
+	oldSuffix     = ".old"
+)
+
+// receive writes the partitions of a snapshot to segments under dir, durably.
+func (s *store) receive(in *bufio.Reader, dir string, stop <-chan struct{}) error {
+	version, err := in.ReadByte()
+	if err != nil || version != snapshotVersion {
+		return fmt.Errorf("read snapshot: version %d is not known: %w", version, err)
+	}
+	if err := s.fs.RemoveAll(dir); err != nil && !oserror.IsNotExist(err) {
+		return err
+	}
+	target := newStore(s.fs, dir, s.segmentBytes, s.files.max, func(Partition) (Offset, error) { return 0, nil })
+	defer target.files.close()
+	if err := s.fs.MkdirAll(dir, 0o755); err != nil {
+		return err
+	}
+	for {
+		select {
+		case <-stop:
+			return statemachine.ErrSnapshotStopped
+		default:
+		}
+		more, err := in.ReadByte()
+		if err != nil {
+			return fmt.Errorf("read snapshot: %w", err)
+		}
+		if more == 0 {
+			return target.sync()
+		}
+		if err := target.receivePartition(in); err != nil {
+			return fmt.Errorf("read snapshot: %w", err)
+		}
+	}
+}
+
+func (s *store) receivePartition(in *bufio.Reader) error {
+	var head [6]byte
+	if _, err := io.ReadFull(in, head[:]); err != nil {
+		return err
+	}
+	id := Partition{Table: TableID(binary.LittleEndian.Uint32(head[:])), ID: PartitionID(binary.LittleEndian.Uint16(head[4:]))}
+	p, err := s.partition(id)
+	if err == nil {
+		err = p.load()
+	}
+	if err != nil {
+		return err
+	}
+	for {
+		f, ok, err := receiveFrame(in, p)
+		if err != nil || !ok {
+			return err
+		}
+		if err := p.append(f.raw, []frame{f}); err != nil {
+			return err
+		}
+	}
+}
+
+func receiveFrame(in *bufio.Reader, p *partition) (frame, bool, error) {
+	var length [4]byte
+	if _, err := io.ReadFull(in, length[:]); err != nil {
+		return frame{}, false, err
+	}
+	if binary.LittleEndian.Uint32(length[:]) == 0 {
+		return frame{}, false, nil
+	}
+	size, err := frameSize(length[:])
+	if err != nil {
+		return frame{}, false, err
+	}
+	buf := make([]byte, size)
+	copy(buf, length[:])
+	if _, err := io.ReadFull(in, buf[4:]); err != nil {
+		return frame{}, false, err
+	}
+	f, err := decodeFrame(buf, p.seed)
+	if err == nil && f.base != p.next {
+		err = fmt.Errorf("%w: offset %d follows %d", errFrame, f.base, p.next)
+	}
+	return f, err == nil, err
+}
+
+// exchange puts the segments in fresh into the place of those there are.
+func (s *store) exchange(fresh string) error {
+	old := s.dir + oldSuffix
+	if err := s.fs.RemoveAll(old); err != nil && !oserror.IsNotExist(err) {
+		return err
+	}
+	s.unsynced.Lock()
+	clear(s.unsynced.segments)
+	clear(s.unsynced.dirs)
+	s.unsynced.Unlock()
+	for _, move := range [][2]string{{s.dir, old}, {fresh, s.dir}} {
+		if err := s.fs.Rename(move[0], move[1]); err != nil {
+			return fmt.Errorf("exchange segments: %w", err)
+		}
+	}
+	if err := syncDir(s.fs, s.fs.PathDir(s.dir)); err != nil {
+		return fmt.Errorf("exchange segments: %w", err)
+	}
+	return s.fs.RemoveAll(old)
+}
+
+// finishExchange puts back what an exchange had moved away when the node stopped.
+func finishExchange(fs vfs.FS, dir string) error {
+	if _, err := fs.Stat(dir); !oserror.IsNotExist(err) {
+		return err
+	}
+	if _, err := fs.Stat(dir + oldSuffix); err != nil {
+		return nil // nothing was moved
+	}
+	if err := fs.Rename(dir+oldSuffix, dir); err != nil {
+		return err
+	}
+	return syncDir(fs, fs.PathDir(dir))
+}
+
+// reopen takes up the segments that an exchange has put in place.
+func (s *store) reopen() error {
+	for _, p := range s.loadedPartitions() {
+		end, err := s.endOf(p.id)
+		if err != nil {
+			return err
+		}
+		p.reopen(end)
+	}
+	return nil
+}
