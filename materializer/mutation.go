@@ -59,12 +59,13 @@ type Batch struct {
 // Outcome is what apply did with a Batch.
 type Outcome struct {
 	Replayed bool      // the idempotency key was known: Position and Applied are those of the first time
-	Index    log.Index // of the first time, if Replayed
+	Index    log.Index // of the entry that holds the changes: of the first time, if Replayed
 	Applied  []Applied // one for each mutation, in order
 }
 
 // Applied is the fate of one mutation.
 type Applied struct {
-	Done   bool       // false: skipped
-	Offset log.Offset // of its change, if Done
+	Done      bool          // false: skipped
+	Partition log.Partition // of its change, if Done: of the first time for a replayed batch, whose generated keys may differ now
+	Offset    log.Offset    // of its change, if Done
 }

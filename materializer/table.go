@@ -1,16 +1,22 @@
 package materializer
 
 import (
+	"slices"
+	"strconv"
 	"time"
 
+	"github.com/cespare/xxhash/v2"
+
+	"kalamlog.dev/kalam/internal/problem"
 	"kalamlog.dev/kalam/log"
+	"kalamlog.dev/kalam/materializer/storage"
 	"kalamlog.dev/kalam/query/expr"
 )
 
 // TableKind is how a table's rows are kept.
 type TableKind string
 
-// The kinds of design section 3.
+// The kinds of table.
 const (
 	Shared TableKind = "shared" // one keyed table for all
 	User   TableKind = "user"   // every row belongs to a user: hidden leading key column UserColumn, also the partition key
@@ -31,36 +37,150 @@ type Table struct {
 	Versions   []*Schema    `json:"versions"` // ascending, Versions[i].Version == i+1
 	Options    TableOptions `json:"options"`
 	Created    int64        `json:"created"` // microseconds
+
+	prepared *tablePlan // nil until prepare
 }
 
 // TableOptions are the WITH options besides type and partitions. Zero means the server's default.
 type TableOptions struct {
-	PartitionBy []string      `json:"partition_by,omitempty"` // columns of the key; default the whole key
+	PartitionBy []string      `json:"partition_by,omitempty"` // columns of the key; default the whole key, UserColumn for a User table
 	Sharding    string        `json:"sharding,omitempty"`     // strategy name
 	TTL         time.Duration `json:"ttl,omitempty"`          // of stream rows
 	Retention   time.Duration `json:"retention,omitempty"`
 	FlushRows   int64         `json:"flush_rows,omitempty"`
 }
 
-// Schema is one version of a table's columns. Immutable.
-type Schema struct {
-	Version uint32   `json:"version"`
-	Columns []Column `json:"columns"`
-	Key     []int    `json:"key"` // places in Columns of the primary key, in key order; empty only for streams
+// tablePlan is what is worked out once per table.
+type tablePlan struct {
+	newest      *Schema // the schema it was made for
+	names       []storage.PartitionName
+	projections []*projection // by schema version - 1
+	partitionBy []int         // places in the key
+	fields      []expr.Field
 }
 
-// Column is a column of a Schema. ID stays the same over renames and later versions.
-type Column struct {
-	ID      uint32    `json:"id"`
-	Name    string    `json:"name"`
-	Type    expr.Type `json:"type"`
-	NotNull bool      `json:"not_null,omitempty"`
-	Hidden  bool      `json:"hidden,omitempty"` // UserColumn: not in SELECT *
-	Default *Default  `json:"default,omitempty"`
+// prepare works out the plan. It is called before t is shared.
+func (t *Table) prepare() {
+	for _, s := range t.Versions {
+		s.prepared = newLayout(s)
+	}
+	t.prepared = t.newPlan()
 }
 
-// Default fills a column that an insert leaves out. It is evaluated by the proposer, never at apply.
-type Default struct {
-	Func    string `json:"func,omitempty"`    // now, uuid_v7, ulid, snowflake_id, current_user_id; empty for a literal
-	Literal []byte `json:"literal,omitempty"` // expr.AppendValue, already of the column's type
+// plan returns the prepared plan, or a fresh one for a table that nobody has prepared or whose versions have changed since.
+func (t *Table) plan() *tablePlan {
+	if p := t.prepared; p != nil && p.newest == t.Schema() && len(p.names) == t.Partitions {
+		return p
+	}
+	return t.newPlan()
 }
+
+func (t *Table) newPlan() *tablePlan {
+	p := &tablePlan{newest: t.Schema(), fields: t.Schema().Fields(), partitionBy: t.partitionColumns()}
+	for i := range t.Partitions {
+		p.names = append(p.names, statePartition(t.ID, log.PartitionID(i)))
+	}
+	for i := range t.Versions {
+		p.projections = append(p.projections, newProjection(t.Versions, i))
+	}
+	return p
+}
+
+// statePartition names the storage partition that holds the rows of one partition of a table.
+func statePartition(t log.TableID, p log.PartitionID) storage.PartitionName {
+	return storage.PartitionName("t/" + strconv.FormatUint(uint64(t), 10) + "/" + strconv.FormatUint(uint64(p), 10))
+}
+
+// partitionColumns returns the places in the key that decide on the partition.
+func (t *Table) partitionColumns() []int {
+	s := t.Schema()
+	by := t.Options.PartitionBy
+	if len(by) == 0 && t.Kind == User {
+		by = []string{UserColumn}
+	}
+	var places []int
+	for i, c := range s.Key {
+		if len(by) == 0 || slices.Contains(by, s.Columns[c].Name) {
+			places = append(places, i)
+		}
+	}
+	return places
+}
+
+// Schema returns the newest version.
+func (t *Table) Schema() *Schema { return t.Versions[len(t.Versions)-1] }
+
+// SchemaAt returns a version, or nil if t does not know it.
+func (t *Table) SchemaAt(version uint32) *Schema {
+	if version == 0 || uint64(version) > uint64(len(t.Versions)) {
+		return nil
+	}
+	return t.Versions[version-1]
+}
+
+// QualifiedName returns "namespace.name".
+func (t *Table) QualifiedName() string { return t.Namespace + "." + t.Name }
+
+// PartitionOf returns the partition that key, all of its columns in key order and of the columns' types, belongs to: the hash of the partition
+// columns modulo the number of partitions. A stream without a key has no answer: its writers choose.
+func (t *Table) PartitionOf(key []expr.Value) (log.PartitionID, error) {
+	s := t.Schema()
+	if len(s.Key) == 0 {
+		return 0, problem.New(problem.Unsupported, "%s has no key that could choose a partition", t.QualifiedName())
+	}
+	if len(key) != len(s.Key) {
+		return 0, problem.New(problem.TypeMismatch, "the key of %s has %d columns, not %d", t.QualifiedName(), len(s.Key), len(key))
+	}
+	var space [64]byte
+	buf := space[:0]
+	for _, i := range t.plan().partitionBy {
+		var err error
+		if buf, err = appendKeyColumn(buf, key[i]); err != nil {
+			return 0, err
+		}
+	}
+	return log.PartitionID(xxhash.Sum64(buf) % uint64(t.Partitions)), nil
+}
+
+// NewRow returns the Insert or Upsert of a complete row, values in the order of the newest schema's columns. Of a stream without key it
+// goes to partition 0; the caller may set another.
+func (t *Table) NewRow(op MutationOp, values []expr.Value) (Mutation, error) {
+	s := t.Schema()
+	m := Mutation{Op: op, Schema: s.Version, Version: AnyVersion}
+	row, err := EncodeRow(nil, s, values)
+	if err != nil {
+		return Mutation{}, err
+	}
+	m.Row = row
+	m.Partition.Table = t.ID
+	if len(s.Key) == 0 {
+		return m, nil
+	}
+	key := make([]expr.Value, len(s.Key))
+	for i, c := range s.Key {
+		key[i] = values[c]
+	}
+	return t.address(m, key)
+}
+
+// OfKey returns a Patch or Remove of the row with a key; the caller adds Set, Where, Version and Miss.
+func (t *Table) OfKey(op MutationOp, key []expr.Value) (Mutation, error) {
+	m := Mutation{Op: op, Schema: t.Schema().Version, Version: AnyVersion, Partition: log.Partition{Table: t.ID}}
+	return t.address(m, key)
+}
+
+// address sets m's key and the partition that follows from it.
+func (t *Table) address(m Mutation, key []expr.Value) (Mutation, error) {
+	p, err := t.PartitionOf(key)
+	if err != nil {
+		return Mutation{}, err
+	}
+	m.Partition.ID = p
+	if m.Key, err = EncodeKey(nil, key); err != nil {
+		return Mutation{}, err
+	}
+	return m, nil
+}
+
+// DecodeRow checks raw's frame; the values are decoded when they are asked for. Values of the Row share raw's memory.
+func (t *Table) DecodeRow(raw []byte) (Row, error) { return decodeRow(t.plan(), t, raw) }

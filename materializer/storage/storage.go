@@ -10,11 +10,30 @@ import (
 // PartitionName names an independent, ordered key space of a backend: 1 to 64 bytes of [a-z0-9/_-].
 type PartitionName string
 
-// ErrNotFound reports that a key does not exist. ErrNoPartition reports that its partition does not.
+// MaxPartitionName is the longest PartitionName in bytes.
+const MaxPartitionName = 64
+
+// Errors that every backend answers with, wrapped or not.
 var (
 	ErrNotFound    = errors.New("storage: key not found")
 	ErrNoPartition = errors.New("storage: no such partition")
+	ErrName        = errors.New("storage: a partition name has 1 to 64 bytes of [a-z0-9/_-]")
+	ErrClosed      = errors.New("storage: backend is closed")
 )
+
+// Check returns ErrName if p is not a valid name.
+func (p PartitionName) Check() error {
+	if len(p) == 0 || len(p) > MaxPartitionName {
+		return ErrName
+	}
+	for i := range len(p) {
+		c := p[i]
+		if (c < 'a' || c > 'z') && (c < '0' || c > '9') && c != '/' && c != '_' && c != '-' {
+			return ErrName
+		}
+	}
+	return nil
+}
 
 // Entry is one key and its value, valid until the iteration goes on.
 type Entry struct{ Key, Value []byte }
@@ -29,11 +48,13 @@ type Range struct {
 type Reader interface {
 	// Value returns a copy of the key's value, or ErrNotFound.
 	Value(p PartitionName, key []byte) ([]byte, error)
-	// Scan streams entries in key order with memory that does not grow with the range. An error ends it.
+	// Scan streams entries in key order with memory that does not grow with the range. An error ends it; it is yielded with a zero Entry. A
+	// scan sees one state of the store: writes that come after its first entry do not show.
 	Scan(p PartitionName, r Range) iter.Seq2[Entry, error]
 }
 
-// Snapshot is a Reader of one moment. It must be closed.
+// Snapshot is a Reader of one moment, its partitions included: one that is dropped later stays readable in it. It must be closed before
+// its backend is. Safe for concurrent use.
 type Snapshot interface {
 	Reader
 	Close() error
@@ -57,12 +78,13 @@ type Backend interface {
 	Close() error // idempotent
 }
 
-// Batch is an atomic group of writes over partitions, which must exist. Used from one goroutine.
+// Batch is an atomic group of writes over partitions. A write to a partition that neither exists nor was created earlier in the batch makes Commit
+// fail with ErrNoPartition, and nothing is written. Later writes win over earlier ones. Used from one goroutine; key and value are copied.
 type Batch interface {
 	Put(p PartitionName, key, value []byte)
 	Delete(p PartitionName, key []byte)
 	CreatePartition(p PartitionName)
 	DropPartition(p PartitionName)
 	Commit() error // the batch is spent afterwards
-	Discard()
+	Discard()      // allowed after Commit, and then without effect
 }

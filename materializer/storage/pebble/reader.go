@@ -1,0 +1,151 @@
+package pebble
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"iter"
+	"sync"
+
+	pebbledb "github.com/cockroachdb/pebble/v2"
+
+	"kalamlog.dev/kalam/materializer/storage"
+)
+
+// source is what a store and a snapshot of it have in common.
+type source interface {
+	Get(key []byte) ([]byte, io.Closer, error)
+	NewIter(o *pebbledb.IterOptions) (*pebbledb.Iterator, error)
+}
+
+// Value implements storage.Reader.
+func (b *Backend) Value(p storage.PartitionName, key []byte) ([]byte, error) {
+	b.mu.RLock()
+	defer b.mu.RUnlock()
+	if b.closed {
+		return nil, storage.ErrClosed
+	}
+	return value(b.db, *b.partitions.Load(), p, key)
+}
+
+// Scan implements storage.Reader.
+func (b *Backend) Scan(p storage.PartitionName, r storage.Range) iter.Seq2[storage.Entry, error] {
+	return func(yield func(storage.Entry, error) bool) {
+		it, err := b.startScan(p, r)
+		if err != nil {
+			yield(storage.Entry{}, err)
+			return
+		}
+		runScan(it, len(p)+1, r.Reverse, yield)
+	}
+}
+
+func (b *Backend) startScan(p storage.PartitionName, r storage.Range) (*pebbledb.Iterator, error) {
+	b.mu.RLock()
+	defer b.mu.RUnlock()
+	if b.closed {
+		return nil, storage.ErrClosed
+	}
+	return openScan(b.db, *b.partitions.Load(), p, r)
+}
+
+// snapshot implements storage.Snapshot.
+type snapshot struct {
+	of         *pebbledb.Snapshot
+	partitions partitionSet
+	once       sync.Once
+	err        error
+}
+
+// Snapshot implements storage.Backend.
+func (b *Backend) Snapshot() (storage.Snapshot, error) {
+	b.mu.RLock()
+	defer b.mu.RUnlock()
+	if b.closed {
+		return nil, storage.ErrClosed
+	}
+	return &snapshot{of: b.db.NewSnapshot(), partitions: *b.partitions.Load()}, nil
+}
+
+func (s *snapshot) Value(p storage.PartitionName, key []byte) ([]byte, error) {
+	return value(s.of, s.partitions, p, key)
+}
+
+func (s *snapshot) Scan(p storage.PartitionName, r storage.Range) iter.Seq2[storage.Entry, error] {
+	return func(yield func(storage.Entry, error) bool) {
+		it, err := openScan(s.of, s.partitions, p, r)
+		if err != nil {
+			yield(storage.Entry{}, err)
+			return
+		}
+		runScan(it, len(p)+1, r.Reverse, yield)
+	}
+}
+
+func (s *snapshot) Close() error {
+	s.once.Do(func() { s.err = s.of.Close() })
+	return s.err
+}
+
+func value(from source, set partitionSet, p storage.PartitionName, key []byte) ([]byte, error) {
+	if _, ok := set[p]; !ok {
+		return nil, fmt.Errorf("read %q: %w", p, storage.ErrNoPartition)
+	}
+	var space [128]byte
+	found, closer, err := from.Get(appendKey(space[:0], p, key))
+	if errors.Is(err, pebbledb.ErrNotFound) {
+		return nil, storage.ErrNotFound
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read %q: %w", p, err)
+	}
+	v := bytes.Clone(found)
+	if v == nil {
+		v = []byte{}
+	}
+	if err := closer.Close(); err != nil {
+		return nil, fmt.Errorf("read %q: %w", p, err)
+	}
+	return v, nil
+}
+
+// openScan returns nil for a range that is empty by its bounds.
+func openScan(from source, set partitionSet, p storage.PartitionName, r storage.Range) (*pebbledb.Iterator, error) {
+	if _, ok := set[p]; !ok {
+		return nil, fmt.Errorf("scan %q: %w", p, storage.ErrNoPartition)
+	}
+	lower, upper := bounds(p, r)
+	if bytes.Compare(lower, upper) >= 0 {
+		return nil, nil
+	}
+	it, err := from.NewIter(&pebbledb.IterOptions{LowerBound: lower, UpperBound: upper})
+	if err != nil {
+		return nil, fmt.Errorf("scan %q: %w", p, err)
+	}
+	return it, nil
+}
+
+// runScan yields what it iterates over, without the first skip bytes of each key, and closes it.
+func runScan(it *pebbledb.Iterator, skip int, reverse bool, yield func(storage.Entry, error) bool) {
+	if it == nil {
+		return
+	}
+	start, next := it.First, it.Next
+	if reverse {
+		start, next = it.Last, it.Prev
+	}
+	for ok := start(); ok; ok = next() {
+		v, err := it.ValueAndErr()
+		if err != nil {
+			break // Close gives it again
+		}
+		if !yield(storage.Entry{Key: it.Key()[skip:], Value: v}, nil) {
+			_ = it.Close()
+			return
+		}
+	}
+	if err := it.Close(); err != nil {
+		yield(storage.Entry{}, fmt.Errorf("scan: %w", err))
+	}
+}
