@@ -1,0 +1,138 @@
+package api
+
+import (
+	"fmt"
+	"mime"
+	"net/http"
+	"strings"
+
+	"github.com/labstack/echo/v4"
+
+	"kalamlog.dev/kalam/internal/clock"
+	"kalamlog.dev/kalam/internal/identity"
+	"kalamlog.dev/kalam/internal/problem"
+	"kalamlog.dev/kalam/materializer"
+)
+
+// maxIdempotencyKey is the longest Idempotency-Key in bytes.
+const maxIdempotencyKey = 255
+
+// postRows writes the rows of a body of any length. A body of one chunk is stored whole or not at all; of a longer
+// one that fails midway the first rows stay, and the reply says how many.
+func (s *Server) postRows(c echo.Context) error {
+	in, done, err := s.newIngest(c)
+	if err != nil {
+		return err
+	}
+	defer done()
+	err = in.run(c.Request().Context())
+	s.metrics.rows.Add(float64(in.kept.rows))
+	reply := in.kept.reply()
+	if in.kept.replayed {
+		c.Response().Header().Set("Idempotency-Replayed", "true")
+	}
+	if err == nil {
+		if in.kept.position.IsZero() {
+			reply.Position = s.log.Position().String()
+		}
+		s.reply(c, http.StatusOK, reply)
+		return nil
+	}
+	w, status := s.describe(c.Request(), err)
+	w.RowsKept = &in.kept.rows
+	if hint := in.kept.hint(); hint != "" {
+		w.Hint = strings.TrimPrefix(w.Hint+"; "+hint, "; ")
+	}
+	reply.Error = &w
+	s.reply(c, status, reply)
+	return nil
+}
+
+// hint says how to go on after a body that was not stored whole.
+func (k *kept) hint() string {
+	switch {
+	case k.unknown:
+		return fmt.Sprintf("whether rows after the first %d were stored is unknown: send the whole body again with the same Idempotency-Key", k.rows)
+	case k.rows > 0:
+		return fmt.Sprintf("the first %d rows are stored: send the rest, or the whole body again with the same Idempotency-Key", k.rows)
+	}
+	return ""
+}
+
+// newIngest checks everything about a request but its body. done gives back what it holds.
+func (s *Server) newIngest(c echo.Context) (in *ingest, done func(), err error) {
+	r := c.Request()
+	caller, ok := identity.FromContext(r.Context())
+	if !ok {
+		return nil, nil, problem.New(problem.Forbidden, "the request has no caller")
+	}
+	sequence, err := rowFormat(r.Header.Get(echo.HeaderContentType))
+	if err != nil {
+		return nil, nil, err
+	}
+	drafter, err := s.rowDrafterOf(c, caller)
+	if err != nil {
+		return nil, nil, err
+	}
+	key, err := idempotencyKey(r.Header)
+	if err != nil {
+		return nil, nil, err
+	}
+	if key != "" {
+		key = "rows/" + caller.Name + "/" + key
+	}
+	body, err := s.body(c, s.limits.RowsBody)
+	if err != nil {
+		return nil, nil, err
+	}
+	buf := s.buffers.Get().(*[]byte)
+	in = &ingest{
+		rows: newRowScanner(body, *buf, s.limits.Row, sequence), drafter: drafter, write: s.writer.Write, key: key, caller: caller.Name,
+	}
+	return in, func() { s.buffers.Put(buf) }, nil
+}
+
+func (s *Server) rowDrafterOf(c echo.Context, caller identity.Caller) (*rowDrafter, error) {
+	mode, err := parseRowMode(c.QueryParam("mode"))
+	if err != nil {
+		return nil, err
+	}
+	cond, err := parsePrecondition(c.Request().Header, mode)
+	if err != nil {
+		return nil, err
+	}
+	t, err := s.materializer.Catalog().Table(c.Param("namespace"), c.Param("table"))
+	if err != nil {
+		return nil, err
+	}
+	if t.ID < materializer.FirstUserTable {
+		return nil, problem.New(problem.Forbidden, "%s is a system table: it is changed by statements alone", t.QualifiedName())
+	}
+	return newRowDrafter(t, caller, clock.Micros(s.clock), s.ids, mode, cond), nil
+}
+
+// rowFormat reads a body's content type: sequence means that an array is no row list. What is no known type of rows
+// is taken for JSON, whose first byte tells: curl says form data unless told otherwise.
+func rowFormat(contentType string) (sequence bool, err error) {
+	media, _, err := mime.ParseMediaType(contentType)
+	if err != nil {
+		media = strings.ToLower(strings.TrimSpace(contentType))
+	}
+	switch media {
+	case "application/x-ndjson", "application/ndjson", "application/jsonl", "application/x-jsonlines", "application/jsonlines":
+		return true, nil
+	case "text/csv", "application/vnd.apache.arrow.stream", "application/vnd.apache.arrow.file", "application/vnd.apache.parquet",
+		"multipart/form-data", "application/xml", "text/xml":
+		return false, problem.New(problem.Unsupported, "rows do not come as %s", media).
+			WithHint("send a JSON array, NDJSON or one JSON object")
+	}
+	return false, nil
+}
+
+func idempotencyKey(h http.Header) (string, error) {
+	key := h.Get("Idempotency-Key")
+	if len(key) > maxIdempotencyKey || !printable(strings.ReplaceAll(key, " ", "_")) {
+		return "", problem.New(problem.BadRequest, "Idempotency-Key is 1 to %d printable ASCII characters", maxIdempotencyKey)
+	}
+	return key, nil
+}
