@@ -395,7 +395,7 @@ func (c *compiler) negate(x operand) (operand, error) {
 	}), nil
 }
 
-// negateLiteral gives the integer literal the smallest type from INTEGER up that holds it.
+// negateLiteral negates a number as written.
 func negateLiteral(x operand) operand {
 	switch k := x.typ.Kind; {
 	case isFloat(k):
@@ -409,12 +409,14 @@ func negateLiteral(x operand) operand {
 	return x
 }
 
+// integerLiteral gives a whole number the type that DuckDB gives its digits: the sign, an operator before them, does
+// not count, so -2147483648 is a BIGINT.
 func integerLiteral(u int128) Value {
 	i, ok := u.int64()
 	switch {
 	case !ok:
 		return hugeOf(u)
-	case i < math.MinInt32 || i > math.MaxInt32:
+	case i < -math.MaxInt32 || i > math.MaxInt32:
 		return IntOf(BigInt, i)
 	}
 	return IntOf(Integer, i)

@@ -8,7 +8,7 @@ import (
 
 // castText reads text as a value of type to.
 func castText(v Value, to Type) (Value, error) {
-	r, ok := parseScalar(v.str, to)
+	r, ok := parseScalar(v.str, to, false)
 	if ok {
 		return r, nil
 	}
@@ -21,7 +21,8 @@ func castText(v Value, to Type) (Value, error) {
 	return Value{}, textError(v.str, to)
 }
 
-func parseScalar(s string, to Type) (Value, bool) {
+// parseScalar reads text as an explicit cast does; strict refuses text after a date or time.
+func parseScalar(s string, to Type, strict bool) (Value, bool) {
 	var i int64
 	var ok bool
 	switch to.Kind {
@@ -42,9 +43,9 @@ func parseScalar(s string, to Type) (Value, bool) {
 	case Blob:
 		return parseBlob(s)
 	case Date:
-		i, ok = parseDate(s)
+		i, ok = parseDate(s, strict)
 	case Time:
-		i, ok = parseTime(s)
+		i, ok = parseTime(s, strict)
 	case Timestamp:
 		i, ok = parseTimestamp(s, false)
 	case TimestampTZ:

@@ -207,18 +207,19 @@ func (c *compiler) bindTwo(l, r Node) (a, b operand, err error) {
 	return a, b, err
 }
 
-// bindLiteral types a constant. A whole decimal beyond BIGINT is an integer literal, as DuckDB reads one.
+// bindLiteral types a constant as DuckDB types its SQL text: whole numbers are INTEGER, BIGINT or beyond, and 0.5 is
+// DECIMAL(2,1).
 func (c *compiler) bindLiteral(n Literal) (operand, error) {
 	v := n.Value
 	t := TypeOf(v)
-	if v.kind == Decimal {
-		if v.scale == 0 && v.int128().digits10() >= 19 {
-			if _, small := v.int128().int64(); !small {
-				v, t = hugeOf(v.int128()), typeOf(hugeInt)
-			}
-		} else if t.Precision == t.Scale && t.Precision < maxPrecision {
-			t.Precision++ // 0.5 is DECIMAL(2,1)
-		}
+	switch {
+	case isInteger(v.kind):
+		v = integerLiteral(int128Of(int64(v.lo)))
+		t = typeOf(v.kind)
+	case v.kind == Decimal && wholeLiteral(v):
+		v, t = hugeOf(v.int128()), typeOf(hugeInt)
+	case v.kind == Decimal && t.Precision == t.Scale && t.Precision < maxPrecision:
+		t.Precision++
 	}
 	x := constantOf(v, t)
 	x.literal = true

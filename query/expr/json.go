@@ -289,7 +289,7 @@ func fromJSONString(s string, t Type) (Value, error) {
 		}
 		return Value{}, invalidText(s, t).WithHint("send true or false")
 	}
-	v, ok := parseScalar(s, t)
+	v, ok := parseScalar(s, t, true)
 	if !ok {
 		return Value{}, textError(s, t)
 	}

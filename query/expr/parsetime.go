@@ -234,23 +234,24 @@ func (t *timeScan) pairAt(i int) (int64, bool) {
 	return int64(t.s[i]-'0')*10 + int64(t.s[i+1]-'0'), true
 }
 
-// parseDate reads text as CAST(s AS DATE) does. A time after the date is dropped, as DuckDB does.
-func parseDate(s string) (int64, bool) {
+// parseDate reads text as CAST(s AS DATE) does, which ignores what follows the date. strict text is a date alone.
+func parseDate(s string, strict bool) (int64, bool) {
 	t := timeScan{s: s}
 	days, special, ok := t.date()
-	if !ok || special {
+	if !ok || special || !strict {
 		return days, ok
 	}
 	t.skipSpace()
 	return days, t.end()
 }
 
-// parseTime reads text as CAST(s AS TIME) does: a time, or a timestamp whose time it takes.
-func parseTime(s string) (int64, bool) {
+// parseTime reads text as CAST(s AS TIME) does: a time, ignoring what follows it, or a timestamp whose time it takes.
+// strict text is a time alone.
+func parseTime(s string, strict bool) (int64, bool) {
 	t := timeScan{s: s}
-	us, ok := t.clock(true)
-	if ok {
-		return us, us <= microsPerDay
+	us, ok := t.clock(strict)
+	if ok || strict {
+		return us, ok && us <= microsPerDay
 	}
 	ts, ok := parseTimestamp(s, false)
 	if !ok || !finiteTimestamp(ts) {

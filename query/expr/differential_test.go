@@ -1,0 +1,345 @@
+package expr
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+
+	_ "github.com/duckdb/duckdb-go/v2"
+
+	"kalamlog.dev/kalam/internal/problem"
+)
+
+// seedOf returns the seed of this run; KALAM_SEED repeats one.
+func seedOf(t *testing.T) uint64 {
+	seed := uint64(os.Getpid())*2654435761 + uint64(len(t.Name()))
+	if s := os.Getenv("KALAM_SEED"); s != "" {
+		n, err := strconv.ParseUint(s, 10, 64)
+		if err != nil {
+			t.Fatal(err)
+		}
+		seed = n
+	}
+	t.Logf("KALAM_SEED=%d repeats this run", seed)
+	return seed
+}
+
+// countOf returns how many expressions to try; KALAM_COUNT overrides it.
+func countOf(t *testing.T, n int) int {
+	if s := os.Getenv("KALAM_COUNT"); s != "" {
+		m, err := strconv.Atoi(s)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return m
+	}
+	return n
+}
+
+// oracle is a DuckDB that holds the generator's rows in table t.
+type oracle struct {
+	*sql.DB
+	t *testing.T
+}
+
+func newOracle(t *testing.T, g *generator) *oracle {
+	db, err := sql.Open("duckdb", "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	db.SetMaxOpenConns(1)
+	t.Cleanup(func() { db.Close() })
+	o := &oracle{DB: db, t: t}
+	o.exec("SET TimeZone = 'UTC'")
+	o.exec("SET threads = 1")
+	var columns []string
+	for _, f := range g.fields {
+		columns = append(columns, fmt.Sprintf("%q %s", f.Name, f.Type))
+	}
+	o.exec("CREATE TABLE t (" + strings.Join(columns, ", ") + ")")
+	for chunk := range slices.Chunk(g.rows, 50) {
+		var tuples []string
+		for _, row := range chunk {
+			var cells []string
+			for i, v := range row {
+				cell := SQL(Literal{Value: v})
+				if v.Kind() == Text || v.Kind() == List {
+					cell = "CAST(" + cell + " AS " + g.fields[i].Type.String() + ")"
+				}
+				cells = append(cells, cell)
+			}
+			tuples = append(tuples, "("+strings.Join(cells, ", ")+")")
+		}
+		o.exec("INSERT INTO t VALUES " + strings.Join(tuples, ", "))
+	}
+	return o
+}
+
+func (o *oracle) exec(q string) {
+	o.t.Helper()
+	if _, err := o.ExecContext(context.Background(), q); err != nil {
+		o.t.Fatalf("%s: %v", q, err)
+	}
+}
+
+// column runs a query of one column and returns it as text, NULL as "∅".
+func (o *oracle) column(q string) ([]string, error) {
+	rows, err := o.QueryContext(context.Background(), q)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var out []string
+	for rows.Next() {
+		var s sql.NullString
+		if err := rows.Scan(&s); err != nil {
+			return nil, err
+		}
+		if !s.Valid {
+			s.String = "∅"
+		}
+		out = append(out, s.String)
+	}
+	return out, rows.Err()
+}
+
+func (o *oracle) filter(where string) ([]string, error) {
+	return o.column("SELECT id FROM t WHERE " + where + " ORDER BY id")
+}
+
+// tally counts the outcomes of a differential run.
+type tally struct{ same, bothFail, refused, differ int }
+
+// refusal reports whether err is a refusal that Compile may give where DuckDB answers.
+func refusal(err error) bool {
+	return problem.Is(err, problem.Unsupported) || problem.Is(err, problem.UnknownFunction)
+}
+
+func matching(p *Program, rows []Values) ([]string, error) {
+	var ids []string
+	for _, row := range rows {
+		ok, err := p.Match(row)
+		if err != nil {
+			return nil, err
+		}
+		if ok {
+			ids = append(ids, row[0].String())
+		}
+	}
+	return ids, nil
+}
+
+// failsSomewhere reports whether a part of n, evaluated by itself, is refused or fails on a row: DuckDB evaluates
+// parts that short-circuiting skips.
+func failsSomewhere(n Node, fields []Field, rows []Values) bool {
+	failed := false
+	rewrite(n, func(n Node) Node {
+		if failed {
+			return n
+		}
+		p, err := Compile(n, fields)
+		if err != nil {
+			failed = true
+			return n
+		}
+		for _, row := range rows {
+			if _, err := p.Eval(row); err != nil {
+				failed = true
+				break
+			}
+		}
+		return n
+	})
+	return failed
+}
+
+func TestDifferentialFilters(t *testing.T) {
+	g := newGenerator(seedOf(t), 300)
+	o := newOracle(t, g)
+	var sum tally
+	for range countOf(t, 3000) {
+		n := g.boolean(1 + g.IntN(4))
+		compareFilter(t, o, g, n, &sum)
+		if sum.differ > 20 {
+			t.Fatal("too many differences")
+		}
+	}
+	t.Logf("same %d, both fail %d, refused %d", sum.same, sum.bothFail, sum.refused)
+	if sum.refused*20 > sum.same {
+		t.Errorf("%d filters are refused of %d", sum.refused, sum.same)
+	}
+}
+
+func compareFilter(t *testing.T, o *oracle, g *generator, n Node, sum *tally) {
+	t.Helper()
+	where := SQL(n)
+	want, wantErr := o.filter(where)
+	p, err := CompileFilter(n, g.fields)
+	if wantErr != nil {
+		if err == nil {
+			_, err = matching(p, g.rows)
+		}
+		if err != nil || failsSomewhere(n, g.fields, g.rows) {
+			sum.bothFail++
+			return
+		}
+		sum.differ++
+		t.Errorf("WHERE %s\nDuckDB fails: %v", where, wantErr)
+		return
+	}
+	if err != nil && refusal(err) {
+		sum.refused++
+		return
+	}
+	var got []string
+	if err == nil {
+		got, err = matching(p, g.rows)
+	}
+	if err != nil {
+		if o.failsUnoptimized("SELECT id FROM t WHERE " + where) {
+			sum.bothFail++
+			return
+		}
+		sum.differ++
+		t.Errorf("WHERE %s\nours fails: %v", where, err)
+		return
+	}
+	if !slices.Equal(got, want) {
+		sum.differ++
+		t.Errorf("WHERE %s\ngot  %s\nwant %s%s", where, clip(got), clip(want), g.firstDifference(got, want, n))
+		return
+	}
+	sum.same++
+}
+
+// failsUnoptimized reports whether DuckDB fails once its optimizer may not remove the failing part.
+func (o *oracle) failsUnoptimized(q string) bool {
+	o.exec("PRAGMA disable_optimizer")
+	defer o.exec("PRAGMA enable_optimizer")
+	_, err := o.column(q)
+	return err != nil
+}
+
+func clip(ids []string) string {
+	s := strings.Join(ids, " ")
+	if len(s) > 150 {
+		s = s[:150] + "…"
+	}
+	return fmt.Sprintf("%d: %s", len(ids), s)
+}
+
+// firstDifference shows the row on which two results differ, and the columns of it that n reads.
+func (g *generator) firstDifference(got, want []string, n Node) string {
+	for i, row := range g.rows {
+		id := strconv.Itoa(i)
+		if slices.Contains(got, id) == slices.Contains(want, id) {
+			continue
+		}
+		out := "\nrow " + id
+		p, err := Compile(n, g.fields)
+		if err != nil {
+			return out
+		}
+		for _, c := range p.Columns() {
+			out += fmt.Sprintf(" %s=%q", g.fields[c].Name, row[c])
+		}
+		return out
+	}
+	return ""
+}
+
+func TestDifferentialProjections(t *testing.T) {
+	g := newGenerator(seedOf(t), 120)
+	o := newOracle(t, g)
+	var sum tally
+	for range countOf(t, 3000) {
+		n := g.any(1 + g.IntN(3))
+		compareProjection(t, o, g, n, &sum)
+		if sum.differ > 20 {
+			t.Fatal("too many differences")
+		}
+	}
+	t.Logf("same %d, both fail %d, refused %d", sum.same, sum.bothFail, sum.refused)
+	if sum.refused*20 > sum.same {
+		t.Errorf("%d expressions are refused of %d", sum.refused, sum.same)
+	}
+}
+
+func compareProjection(t *testing.T, o *oracle, g *generator, n Node, sum *tally) {
+	t.Helper()
+	text := SQL(n)
+	query := "SELECT typeof(" + text + ") || ':' || coalesce(CAST(" + text + " AS TEXT), '∅') FROM t ORDER BY id"
+	want, wantErr := o.column(query)
+	got, err := project(n, g)
+	switch {
+	case wantErr != nil && (err != nil || failsSomewhere(n, g.fields, g.rows)):
+		sum.bothFail++
+	case wantErr != nil:
+		sum.differ++
+		t.Errorf("SELECT %s\nDuckDB fails: %v", text, wantErr)
+	case err != nil && refusal(err):
+		sum.refused++
+	case err != nil && o.failsUnoptimized(query):
+		sum.bothFail++
+	case err != nil:
+		sum.differ++
+		t.Errorf("SELECT %s\nours fails: %v", text, err)
+	default:
+		for i := range want {
+			if got[i] != want[i] {
+				sum.differ++
+				t.Errorf("SELECT %s\nrow %d\ngot  %s\nwant %s%s", text, i, got[i], want[i], g.firstDifference([]string{strconv.Itoa(i)}, nil, n))
+				return
+			}
+		}
+		sum.same++
+	}
+}
+
+// project evaluates n on all rows and returns DuckDB's name of the type and the text.
+func project(n Node, g *generator) ([]string, error) {
+	c := compiler{fields: g.fields}
+	x, err := c.bind(n)
+	if err != nil {
+		return nil, err
+	}
+	run := x.run()
+	out := make([]string, len(g.rows))
+	for i, row := range g.rows {
+		v, err := run(row)
+		if err != nil {
+			return nil, err
+		}
+		if v.kind != Null && v.kind != x.typ.Kind {
+			return nil, errors.New("a " + v.kind.String() + " in place of a " + x.typ.String())
+		}
+		text := "∅"
+		if v.kind != Null {
+			text = string(appendTextAs(nil, v, x.typ))
+		}
+		out[i] = duckName(x.typ) + ":" + text
+	}
+	return out, nil
+}
+
+func duckName(t Type) string {
+	switch t.Kind {
+	case Null:
+		return `"NULL"`
+	case Real:
+		return "FLOAT"
+	case Text:
+		return "VARCHAR"
+	case TimestampTZ:
+		return "TIMESTAMP WITH TIME ZONE"
+	case List:
+		return duckName(*t.Elem) + "[]"
+	}
+	return t.String()
+}

@@ -1,0 +1,242 @@
+package expr
+
+// boolean makes a random condition.
+func (g *generator) boolean(depth int) Node {
+	if depth <= 0 {
+		switch g.IntN(4) {
+		case 0:
+			return g.anyColumn(ofKinds(Bool))
+		case 1:
+			return Literal{Value: g.value(typeOf(Bool))}
+		}
+		return g.comparison(0)
+	}
+	switch g.IntN(16) {
+	case 0, 1:
+		return Binary{Op: "AND", L: g.boolean(depth - 1), R: g.boolean(depth - 1)}
+	case 2, 3:
+		return Binary{Op: "OR", L: g.boolean(depth - 1), R: g.boolean(depth - 1)}
+	case 4:
+		return Unary{Op: "NOT", X: g.boolean(depth - 1)}
+	case 5:
+		return Unary{Op: pick(g, "IS NULL", "IS NOT NULL"), X: g.any(depth - 1)}
+	case 6:
+		return Unary{Op: pick(g, "IS TRUE", "IS NOT TRUE", "IS FALSE", "IS NOT FALSE"), X: g.boolean(depth - 1)}
+	case 7:
+		return g.membership(depth)
+	case 8:
+		return g.between(depth)
+	case 9:
+		return Binary{Op: pick(g, "LIKE", "NOT LIKE", "ILIKE", "NOT ILIKE"), L: g.textual(depth - 1), R: g.pattern()}
+	case 10:
+		return Case{Whens: []When{{g.boolean(depth - 1), g.boolean(depth - 1)}}, Else: pick(g, nil, g.boolean(depth-1))}
+	}
+	return g.comparison(depth)
+}
+
+func (g *generator) pattern() Node {
+	if g.IntN(6) == 0 {
+		return g.anyColumn(ofKinds(Text))
+	}
+	return Literal{Value: TextOf(pick(g, "a%", "%a", "%a%", "a", "", "%", "_", "__", "%_%", "a_c", "A%", "%é%", "É%", "日%", "_本%", "%\\%", "%b%c", "%%", "a%b%", "%ß%", "%😀_"))}
+}
+
+func (g *generator) comparisonOp() string {
+	return pick(g, "=", "=", "<>", "<", "<=", ">", ">=", "IS DISTINCT FROM", "IS NOT DISTINCT FROM")
+}
+
+// pair makes two operands that can mostly be compared.
+func (g *generator) pair(depth int) (Node, Node) {
+	switch g.IntN(14) {
+	case 0, 1, 2, 3:
+		return g.numeric(depth - 1), g.numeric(depth - 1)
+	case 4, 5, 6:
+		return g.textual(depth - 1), g.textual(depth - 1)
+	case 7, 8:
+		return g.temporal(depth - 1), g.temporal(depth - 1)
+	case 9:
+		k := pick(g, SmallInt, Integer, BigInt, Double, Real, Date, Time, Timestamp, TimestampTZ, UUID, Bool, Blob)
+		return g.anyColumn(ofKinds(k)), g.textLiteral(k)
+	case 10:
+		k := pick(g, Blob, UUID, Bool, Time, JSON)
+		return g.anyColumn(ofKinds(k)), g.literal(g.value(typeOf(k)))
+	case 11:
+		return g.list(depth - 1), g.list(depth - 1)
+	case 12:
+		return g.json1(depth - 1), g.textual(depth - 1)
+	}
+	return g.any(depth - 1), g.any(depth - 1)
+}
+
+func (g *generator) comparison(depth int) Node {
+	a, b := g.pair(depth)
+	if g.IntN(2) == 0 {
+		a, b = b, a
+	}
+	return Binary{Op: g.comparisonOp(), L: a, R: b}
+}
+
+func (g *generator) membership(depth int) Node {
+	a, b := g.pair(depth)
+	n := In{X: a, List: []Node{b}, Not: g.IntN(3) == 0}
+	for range g.IntN(12) {
+		_, c := g.pairLike(a, depth)
+		n.List = append(n.List, c)
+	}
+	return n
+}
+
+// pairLike makes an operand of the family of a.
+func (g *generator) pairLike(a Node, depth int) (Node, Node) {
+	if c, ok := a.(Column); ok {
+		for _, f := range g.fields {
+			if f.Name == c.Name {
+				if g.IntN(4) == 0 {
+					return a, g.textLiteralOf(f.Type)
+				}
+				return a, g.literal(g.value(f.Type))
+			}
+		}
+	}
+	_, b := g.pair(depth)
+	return a, b
+}
+
+func (g *generator) textLiteralOf(t Type) Node {
+	if t.Kind == List || t.Kind == Decimal {
+		return g.literal(g.value(t))
+	}
+	return g.textLiteral(t.Kind)
+}
+
+func (g *generator) between(depth int) Node {
+	a, b := g.pair(depth)
+	_, c := g.pairLike(a, depth)
+	return Between{X: a, Low: b, High: c, Not: g.IntN(3) == 0}
+}
+
+// any makes an expression of any type.
+func (g *generator) any(depth int) Node {
+	switch g.IntN(9) {
+	case 0, 1:
+		return g.numeric(depth)
+	case 2, 3:
+		return g.textual(depth)
+	case 4:
+		return g.temporal(depth)
+	case 5:
+		return g.anyColumn(func(Type) bool { return true })
+	case 6:
+		return g.list(depth)
+	case 7:
+		return g.json1(depth)
+	}
+	if depth <= 0 {
+		return Literal{}
+	}
+	return g.boolean(depth)
+}
+
+func (g *generator) numeric(depth int) Node {
+	if depth <= 0 {
+		if g.IntN(3) == 0 {
+			return g.numberLiteral()
+		}
+		return g.anyColumn(isNumber)
+	}
+	switch g.IntN(12) {
+	case 0, 1, 2, 3:
+		return Binary{Op: pick(g, "+", "-", "*", "/", "//", "%"), L: g.numeric(depth - 1), R: g.numeric(depth - 1)}
+	case 4:
+		return Unary{Op: pick(g, "-", "-", "+"), X: g.numeric(depth - 1)}
+	case 5, 6:
+		return g.castNode(depth, g.numericType())
+	case 7:
+		return Case{Whens: []When{{g.boolean(depth - 1), g.numeric(depth - 1)}, {g.boolean(depth - 1), g.numeric(depth - 1)}}, Else: g.numeric(depth - 1)}
+	case 8:
+		return Call{Name: pick(g, "coalesce", "nullif"), Args: []Node{g.numeric(depth - 1), g.numeric(depth - 1)}}
+	case 9, 10:
+		return g.numericCall(depth)
+	}
+	return g.numeric(0)
+}
+
+func (g *generator) numericType() Type {
+	return pick(g, typeOf(SmallInt), typeOf(Integer), typeOf(BigInt), typeOf(Real), typeOf(Double), decimalType(4, 1), decimalType(9, 2),
+		decimalType(18, 3), decimalType(38, 5), decimalType(20, 0), decimalType(5, 5))
+}
+
+func (g *generator) castNode(depth int, t Type) Node {
+	x := g.numeric(depth - 1)
+	if g.IntN(3) == 0 {
+		x = g.any(depth - 1)
+	}
+	return Cast{X: x, Type: t, Try: g.IntN(2) == 0}
+}
+
+func (g *generator) textual(depth int) Node {
+	if depth <= 0 {
+		if g.IntN(3) == 0 {
+			return Literal{Value: TextOf(g.text())}
+		}
+		return g.anyColumn(ofKinds(Text))
+	}
+	switch g.IntN(9) {
+	case 0:
+		return Binary{Op: "||", L: g.any(depth - 1), R: g.textual(depth - 1)}
+	case 1, 2:
+		return Cast{X: g.any(depth - 1), Type: typeOf(Text), Try: g.IntN(3) == 0}
+	case 3:
+		return Case{Operand: g.textual(depth - 1), Whens: []When{{g.textual(depth - 1), g.textual(depth - 1)}}, Else: pick(g, nil, g.textual(depth-1))}
+	case 4:
+		return Call{Name: pick(g, "coalesce", "nullif"), Args: []Node{g.textual(depth - 1), g.textual(depth - 1)}}
+	case 5, 6, 7:
+		return g.textCall(depth)
+	}
+	return g.textual(0)
+}
+
+func (g *generator) temporal(depth int) Node {
+	if depth <= 0 {
+		k := pick(g, Date, Timestamp, TimestampTZ, Time)
+		switch g.IntN(6) {
+		case 0:
+			return g.literal(g.value(typeOf(k)))
+		case 1:
+			return g.textLiteral(k)
+		}
+		return g.anyColumn(ofKinds(Date, Timestamp, TimestampTZ))
+	}
+	switch g.IntN(7) {
+	case 0, 1:
+		return Cast{X: g.any(depth - 1), Type: typeOf(pick(g, Date, Timestamp, TimestampTZ, Time)), Try: g.IntN(2) == 0}
+	case 2:
+		return Binary{Op: pick(g, "+", "-"), L: g.anyColumn(ofKinds(Date)), R: pick(g, g.numberLiteral(), g.anyColumn(ofKinds(Date, Integer, SmallInt)))}
+	case 3:
+		return Call{Name: "coalesce", Args: []Node{g.temporal(depth - 1), g.temporal(depth - 1)}}
+	case 4:
+		return g.timeCall(depth)
+	}
+	return g.temporal(0)
+}
+
+func (g *generator) list(depth int) Node {
+	if depth <= 0 || g.IntN(2) == 0 {
+		return g.anyColumn(ofKinds(List))
+	}
+	switch g.IntN(3) {
+	case 0:
+		return Array{Elems: []Node{g.numeric(depth - 1), g.numeric(depth - 1)}}
+	case 1:
+		return Array{Elems: []Node{g.textual(depth - 1), g.textual(depth - 1), g.textual(0)}}
+	}
+	return Cast{X: g.any(depth - 1), Type: listType(typeOf(pick(g, Integer, Text, Double))), Try: true}
+}
+
+func (g *generator) json1(depth int) Node {
+	return g.anyColumn(ofKinds(JSON))
+}
+
+func (g *generator) numericCall(depth int) Node { return g.numeric(depth - 1) }
+func (g *generator) textCall(depth int) Node    { return g.textual(depth - 1) }
+func (g *generator) timeCall(depth int) Node    { return g.temporal(depth - 1) }
