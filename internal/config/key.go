@@ -13,16 +13,17 @@ import (
 type Key struct {
 	Name string // section.key
 	Env  string // KALAM_SECTION_KEY
+	Doc  string // what it means, for the user
 	typ  reflect.Type
-	deft any
+	def  any
 }
 
 // Default returns the text of the key's default.
 func (k Key) Default() string {
-	if list, ok := k.deft.([]string); ok {
+	if list, ok := k.def.([]string); ok {
 		return strings.Join(list, ",")
 	}
-	return fmt.Sprint(k.deft)
+	return fmt.Sprint(k.def)
 }
 
 // Keys lists every setting in the order of Config.
@@ -35,7 +36,7 @@ func Keys() []Key {
 		for j := range fields.NumField() {
 			f := fields.Type().Field(j)
 			name := section + "." + f.Tag.Get("koanf")
-			keys = append(keys, Key{Name: name, Env: envName(name), typ: f.Type, deft: fields.Field(j).Interface()})
+			keys = append(keys, Key{Name: name, Env: envName(name), Doc: f.Tag.Get("doc"), typ: f.Type, def: fields.Field(j).Interface()})
 		}
 	}
 	return keys

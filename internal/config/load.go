@@ -71,7 +71,7 @@ func keyIndex() map[string]Key {
 func defaults() (map[string]any, []error) {
 	values := make(map[string]any)
 	for _, k := range Keys() {
-		values[k.Name] = k.deft
+		values[k.Name] = k.def
 	}
 	return values, nil
 }
