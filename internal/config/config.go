@@ -77,7 +77,7 @@ type Limits struct {
 type Storage struct {
 	Backend           string `koanf:"backend" doc:"what holds the current rows; this version has pebble"`
 	SegmentBytes      Size   `koanf:"segment_bytes" doc:"size at which a log segment is sealed"`
-	DefaultPartitions int    `koanf:"default_partitions" doc:"of a table created without WITH (partitions = n)"`
+	DefaultPartitions int    `koanf:"default_partitions" doc:"of a table created that does not say how many"`
 }
 
 // Log is the server's own log, on standard error.
