@@ -54,30 +54,30 @@ type Sharding struct {
 // Flush says when a table's changes are written to Parquet without being asked: as soon as one of the three is
 // reached. Zero turns a trigger off.
 type Flush struct {
-	Rows     int64         `koanf:"rows" doc:"changes of a table that wait; 0: no such trigger"`
-	Interval time.Duration `koanf:"interval" doc:"since the oldest change that waits; 0: no such trigger"`
-	Bytes    Size          `koanf:"bytes" doc:"of changes that wait, about; 0: no such trigger"`
+	Rows     int64         `koanf:"rows" doc:"flush a table when so many of its changes wait; 0: never"`
+	Interval time.Duration `koanf:"interval" doc:"or when the oldest has waited so long; 0: never"`
+	Bytes    Size          `koanf:"bytes" doc:"or when they take about so many bytes; 0: never"`
 }
 
 // Limits bound what one request, and all of them together, may take of the server.
 type Limits struct {
-	Body           Size          `koanf:"body" doc:"of a request that is read as a whole: statements"`
-	RowsBody       Size          `koanf:"rows_body" doc:"of a streamed body of rows; 0: no limit, memory is bounded anyway"`
-	Row            Size          `koanf:"row" doc:"of one row in a body"`
+	Body           Size          `koanf:"body" doc:"largest body that is read as a whole: statements"`
+	RowsBody       Size          `koanf:"rows_body" doc:"largest streamed body of rows; 0: no limit, memory is bounded anyway"`
+	Row            Size          `koanf:"row" doc:"largest row in a body, up to 8MiB"`
 	InFlight       int           `koanf:"in_flight" doc:"statements and writes at once; more wait"`
 	ClientTimeout  time.Duration `koanf:"client_timeout" doc:"how long a client may neither send nor take a byte"`
-	QueryMemory    Size          `koanf:"query_memory" doc:"of the analytic engine"`
-	QueryThreads   int           `koanf:"query_threads" doc:"of the analytic engine; 0: one per core"`
-	Subscriber     Size          `koanf:"subscriber" doc:"queued for one live query before it is served from disk"`
-	IdempotencyMax int           `koanf:"idempotency_max" doc:"keys remembered"`
-	IdempotencyAge time.Duration `koanf:"idempotency_age" doc:"for how long"`
+	QueryMemory    Size          `koanf:"query_memory" doc:"memory of the analytic engine"`
+	QueryThreads   int           `koanf:"query_threads" doc:"threads of the analytic engine; 0: one per core"`
+	Subscriber     Size          `koanf:"subscriber" doc:"memory of one live query; past it, it is served from the log on disk"`
+	IdempotencyMax int           `koanf:"idempotency_max" doc:"idempotency keys that are remembered"`
+	IdempotencyAge time.Duration `koanf:"idempotency_age" doc:"how long idempotency keys are remembered"`
 }
 
 // Storage says what holds the current rows and the log.
 type Storage struct {
 	Backend           string `koanf:"backend" doc:"what holds the current rows; this version has pebble"`
 	SegmentBytes      Size   `koanf:"segment_bytes" doc:"size at which a log segment is sealed"`
-	DefaultPartitions int    `koanf:"default_partitions" doc:"of a table created that does not say how many"`
+	DefaultPartitions int    `koanf:"default_partitions" doc:"partitions of a table created without WITH (partitions = n)"`
 }
 
 // Log is the server's own log, on standard error.
