@@ -4,7 +4,7 @@ import (
 	"flag"
 	"os"
 	"reflect"
-	"strings"
+	"regexp"
 	"testing"
 )
 
@@ -42,14 +42,8 @@ func TestDocumentNamesEveryKey(t *testing.T) {
 
 func TestTemplateHoldsTheDefaults(t *testing.T) {
 	t.Parallel()
-	var lines []string
-	for line := range strings.Lines(Template()) {
-		if text, ok := strings.CutPrefix(line, "# "); ok && strings.Contains(text, " = ") {
-			line = text
-		}
-		lines = append(lines, line)
-	}
-	c, err := Load(Sources{File: write(t, strings.Join(lines, ""))})
+	text := regexp.MustCompile(`(?m)^# ([a-z_]+ = )`).ReplaceAllString(Template(), "$1")
+	c, err := Load(Sources{File: write(t, text)})
 	if err != nil {
 		t.Fatal(err)
 	}
