@@ -36,7 +36,7 @@ type Options struct {
 	MaxEntryBytes int   // how much one Raft entry takes of waiting batches, default 1 MiB
 	MaxBatchBytes int   // size above which a batch is refused, default 16 MiB
 	QueueBytes    int   // waiting batches above which Propose waits, default 64 MiB
-	Senders       int   // Raft entries in flight, default 3
+	Senders       int   // Raft entries in flight, default 8
 
 	ProposeTimeout     time.Duration // after which the outcome of an entry counts as unknown, default 30 s
 	CheckpointEntries  uint64        // entries after which a checkpoint is made, default 100,000
@@ -59,7 +59,7 @@ func (o *Options) setDefaults() {
 	setDefault(&o.MaxEntryBytes, 1<<20)
 	setDefault(&o.MaxBatchBytes, 16<<20)
 	setDefault(&o.QueueBytes, 64<<20)
-	setDefault(&o.Senders, 3)
+	setDefault(&o.Senders, 8)
 	setDefault(&o.ProposeTimeout, 30*time.Second)
 	setDefault(&o.CheckpointEntries, 100_000)
 	setDefault(&o.CheckpointBytes, 32<<20)

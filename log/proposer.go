@@ -273,7 +273,7 @@ func (p *proposer) deliver(session *client.Session, b *bundle) ([]Receipt, error
 	if err := p.failure.err(); err != nil {
 		return nil, errUnknown(err)
 	}
-	if cap(b.entry) > 2*p.limits.entry {
+	if cap(b.entry) > keepBuffer {
 		b.entry = nil
 	}
 	return receiptsOf(p.group, result, len(b.proposals))

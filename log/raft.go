@@ -31,7 +31,7 @@ type raftOptions struct {
 	tick     time.Duration
 	inMemory uint64 // bytes of entries not applied yet
 	guard    *logGuard
-	machine  *machine
+	create   statemachine.CreateOnDiskStateMachineFunc
 	leader   func()
 }
 
@@ -54,8 +54,7 @@ func startRaft(o raftOptions) (host *dragonboat.NodeHost, err error) {
 	if len(members) == 0 {
 		members = map[uint64]string{o.nodeID: soloAddress}
 	}
-	create := func(uint64, uint64) statemachine.IOnDiskStateMachine { return o.machine }
-	if err := host.StartOnDiskReplica(members, false, create, groupConfig(o)); err != nil {
+	if err := host.StartOnDiskReplica(members, false, o.create, groupConfig(o)); err != nil {
 		return host, fmt.Errorf("start raft group in %s: %w", o.dir, err)
 	}
 	return host, nil
@@ -186,9 +185,11 @@ func (l *Log) startRaft(led func()) (*dragonboat.NodeHost, error) {
 		address:  o.RaftAddress,
 		peers:    o.Peers,
 		tick:     o.RTT,
-		inMemory: uint64(4*o.Senders*(o.MaxBatchBytes+o.MaxEntryBytes)) + 64<<20,
+		inMemory: uint64(2*o.Senders*(o.MaxBatchBytes+o.MaxEntryBytes)),
 		guard:    &logGuard{dir: dir, need: max(l.floor.last(), opened)},
-		machine:  &machine{replica: l.replica, opened: opened},
-		leader:   led,
+		create: func(uint64, uint64) statemachine.IOnDiskStateMachine {
+			return &machine{replica: l.replica, opened: opened}
+		},
+		leader: led,
 	})
 }
