@@ -1,0 +1,93 @@
+package flusher
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"kalamlog.dev/kalam/flusher/objstore"
+	"kalamlog.dev/kalam/flusher/shard"
+	"kalamlog.dev/kalam/internal/clock"
+	"kalamlog.dev/kalam/log"
+	"kalamlog.dev/kalam/materializer"
+)
+
+// Log is what a flush reads.
+type Log interface {
+	// Read returns records of p from offset on, about maxBytes of them but at least one, none at the end.
+	Read(p log.Partition, from log.Offset, maxBytes int) ([]log.Record, error)
+}
+
+// State gives views of the tables.
+type State interface {
+	View() (*materializer.View, error)
+}
+
+// Writer applies batches. An error that is no refusal of the batch leaves open whether it was applied.
+type Writer interface {
+	Write(ctx context.Context, b *materializer.Batch) (materializer.WriteReceipt, error)
+}
+
+// Options: zero means default.
+type Options struct {
+	Log        Log             // required
+	State      State           // required
+	Writer     Writer          // required
+	Store      objstore.Store  // required: the data directory
+	Strategies *shard.Registry // required
+	Clock      clock.Clock     // default the system's
+	Logger     *slog.Logger    // default none
+	Registerer prometheus.Registerer
+
+	DefaultStrategy string // of tables that name none, default shard.Default
+	Node            uint64 // in system.jobs, default 1
+	Jobs            int    // run at the same time, default 1
+	Mailbox         int    // messages that wait for the actor, default 64
+	Memory          int64  // bytes of encoded rows that a job holds before it writes row groups, default 64 MiB
+
+	Rows          int64         // the scheduler flushes a table with so many unflushed changes, default 1,000,000; negative: never
+	Bytes         int64         // or about so many bytes of them, default 256 MiB; negative: never
+	Interval      time.Duration // or any that have waited so long, default 5 min; negative: never
+	CheckInterval time.Duration // how often the scheduler looks, default 5 s; negative: no scheduler
+}
+
+func (o *Options) setDefaults() {
+	if o.Clock == nil {
+		o.Clock = clock.System{}
+	}
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	setDefault(&o.DefaultStrategy, shard.Default)
+	setDefault(&o.Node, 1)
+	setDefault(&o.Jobs, 1)
+	setDefault(&o.Mailbox, 64)
+	setDefault(&o.Memory, 64<<20)
+	setDefault(&o.Rows, 1_000_000)
+	setDefault(&o.Bytes, 256<<20)
+	setDefault(&o.Interval, 5*time.Minute)
+	setDefault(&o.CheckInterval, 5*time.Second)
+}
+
+func setDefault[T comparable](p *T, value T) {
+	var zero T
+	if *p == zero {
+		*p = value
+	}
+}
+
+func (o *Options) validate() error {
+	var errs []error
+	if o.Log == nil || o.State == nil || o.Writer == nil || o.Store == nil || o.Strategies == nil {
+		errs = append(errs, errors.New("flusher: Log, State, Writer, Store and Strategies are required"))
+	} else if _, err := o.Strategies.Strategy(o.DefaultStrategy); err != nil {
+		errs = append(errs, err)
+	}
+	if o.Jobs < 1 || o.Mailbox < 1 || o.Memory < 1 {
+		errs = append(errs, errors.New("flusher: Jobs, Mailbox and Memory must not be negative"))
+	}
+	return errors.Join(errs...)
+}
