@@ -17,7 +17,7 @@ import (
 const checkpointTimeout = time.Minute
 
 // Checkpoint makes everything applied durable and lets the Raft log forget what a restart does not need. It may run beside
-// writes, which it hardly delays.
+// writes, which it hardly delays. ctx bounds the wait for a checkpoint already under way; one that has begun is finished.
 func (l *Log) Checkpoint(ctx context.Context) error {
 	if err := l.store.over(); err != nil {
 		return err
@@ -26,17 +26,21 @@ func (l *Log) Checkpoint(ctx context.Context) error {
 }
 
 func (l *Log) checkpoint(ctx context.Context) error {
+	select {
+	case l.checkpointing <- struct{}{}:
+		defer func() { <-l.checkpointing }()
+	case <-ctx.Done():
+		return fmt.Errorf("wait for a checkpoint: %w", context.Cause(ctx))
+	}
 	// What this makes durable the snapshot's own Sync, during which nothing is applied, need not.
-	if err := l.replica.fold.Sync(); err != nil {
-		err = fmt.Errorf("sync state: %w", err)
-		l.metrics.syncErrors.Inc()
-		l.failure.fail(err)
+	if err := l.replica.syncState(); err != nil {
 		return err
 	}
 	if err := l.store.saveIndexes(); err != nil {
 		l.options.Logger.Warn("segment indexes are not saved and will be made anew", "error", err)
 	}
-	ctx, cancel := context.WithTimeout(ctx, checkpointTimeout)
+	// dragonboat takes no further request while one it was not waited for is under way.
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), checkpointTimeout)
 	defer cancel()
 	_, err := l.host.SyncRequestSnapshot(ctx, uint64(groupID), dragonboat.SnapshotOption{})
 	if err != nil && !errors.Is(err, dragonboat.ErrRejected) { // rejected: there is nothing new

@@ -257,4 +257,3 @@ func proposeN(t testing.TB, l *Log, n int) {
 		}
 	}
 }
-

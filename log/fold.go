@@ -20,7 +20,7 @@ type Fold interface {
 	// End returns the end offset of p as of the last Commit (or Open): 0 for a partition never written. Safe for concurrent use.
 	End(p Partition) (Offset, error)
 
-	// Sync returns when everything committed so far is durable.
+	// Sync returns when everything committed so far is durable. It may be called beside Begin, Apply and Commit.
 	Sync() error
 
 	// Prepare returns a consistent view for Save, taken between two updates; Save streams it, Restore replaces everything by it.
@@ -40,6 +40,7 @@ type Step interface {
 	Apply(meta EntryMeta, payload []byte, out Appender) (result []byte, err error)
 
 	// Commit applies the step's writes, the checkpoint and the end offsets atomically.
+	// ends belongs to the caller.
 	Commit(c Checkpoint, ends map[Partition]Offset) error
 }
 

@@ -105,6 +105,8 @@ type Log struct {
 	metrics *metrics
 	keeper  *keeper
 
+	checkpointing chan struct{} // holds a token while a checkpoint is made
+
 	closing sync.Once
 	closed  error
 }

@@ -17,7 +17,7 @@ func Open(ctx context.Context, o Options) (*Log, error) {
 	if err := o.validate(); err != nil {
 		return nil, err
 	}
-	l := &Log{options: o}
+	l := &Log{options: o, checkpointing: make(chan struct{}, 1)}
 	if err := l.open(ctx); err != nil {
 		return nil, fmt.Errorf("open log in %s: %w", o.Dir, errors.Join(err, l.shut()))
 	}

@@ -185,7 +185,7 @@ func (l *Log) startRaft(led func()) (*dragonboat.NodeHost, error) {
 		address:  o.RaftAddress,
 		peers:    o.Peers,
 		tick:     o.RTT,
-		inMemory: uint64(2*o.Senders*(o.MaxBatchBytes+o.MaxEntryBytes)),
+		inMemory: uint64(2 * o.Senders * (o.MaxBatchBytes + o.MaxEntryBytes)),
 		guard:    &logGuard{dir: dir, need: max(l.floor.last(), opened)},
 		create: func(uint64, uint64) statemachine.IOnDiskStateMachine {
 			return &machine{replica: l.replica, opened: opened}

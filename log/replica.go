@@ -162,10 +162,7 @@ func (r *replica) sync() error {
 	c := Index(r.store.applied.Load())
 	r.backlog.entries.Store(0)
 	r.backlog.bytes.Store(0)
-	if err := r.fold.Sync(); err != nil {
-		err = fmt.Errorf("sync state: %w", err)
-		r.metrics.syncErrors.Inc()
-		r.failure.fail(err)
+	if err := r.syncState(); err != nil {
 		return err
 	}
 	if err := r.floor.harden(c); err != nil {
@@ -174,6 +171,17 @@ func (r *replica) sync() error {
 		return err
 	}
 	return r.drops.run(c)
+}
+
+// syncState makes the state durable, and the segments before it. It may run beside apply.
+func (r *replica) syncState() error {
+	if err := r.fold.Sync(); err != nil {
+		err = fmt.Errorf("sync state: %w", err)
+		r.metrics.syncErrors.Inc()
+		r.failure.fail(err)
+		return err
+	}
+	return nil
 }
 
 // splitResults returns the results of an entry's count batches.
