@@ -26,6 +26,7 @@ type replica struct {
 	entry      entry
 	ends       map[Partition]Offset
 	drops      *dropQueue
+	restored   atomic.Uint64 // snapshots taken up
 
 	// backlog counts what a restart would have to apply again.
 	backlog struct {

@@ -184,6 +184,7 @@ func (r *replica) restoreAll(in *bufio.Reader, stop <-chan struct{}) error {
 	}
 	r.store.applied.Store(uint64(c.Index))
 	r.store.wakeAll()
+	r.restored.Add(1)
 	return r.floor.raise(c.Index)
 }
 

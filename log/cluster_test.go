@@ -1,0 +1,168 @@
+package log
+
+import (
+	"fmt"
+	"net"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/cockroachdb/pebble/v2/vfs"
+	"github.com/lni/dragonboat/v4"
+)
+
+// freeAddresses returns n addresses of this machine that nobody listens on.
+func freeAddresses(t *testing.T, n int) []string {
+	t.Helper()
+	var addresses []string
+	for range n {
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer l.Close()
+		addresses = append(addresses, l.Addr().String())
+	}
+	return addresses
+}
+
+func clusterOptions(dir string, node uint64, addresses []string) Options {
+	o := Options{
+		Dir: dir, Fold: newMapFold(vfs.Default, filepath.Join(dir, "state.json")),
+		NodeID: node, RaftAddress: addresses[node-1], Peers: map[uint64]string{}, SegmentBytes: 8 << 10, RTT: 20 * time.Millisecond,
+	}
+	for i, a := range addresses {
+		o.Peers[uint64(i+1)] = a
+	}
+	return o
+}
+
+// openNodes opens nodes at the same time: each waits for a majority.
+func openNodes(t *testing.T, options ...Options) []*Log {
+	t.Helper()
+	logs := make([]*Log, len(options))
+	var wg sync.WaitGroup
+	for i, o := range options {
+		wg.Go(func() {
+			l, err := Open(testContext(t), o)
+			if err != nil {
+				t.Errorf("node %d: %v", o.NodeID, err)
+			}
+			logs[i] = l
+		})
+	}
+	wg.Wait()
+	if t.Failed() {
+		t.FailNow()
+	}
+	return logs
+}
+
+func closeNodes(t *testing.T, logs ...*Log) {
+	t.Helper()
+	var wg sync.WaitGroup
+	for _, l := range logs {
+		wg.Go(func() {
+			if err := l.Close(); err != nil {
+				t.Errorf("close node %d: %v", l.options.NodeID, err)
+			}
+		})
+	}
+	wg.Wait()
+}
+
+// A node that was away until the others have compacted what it lacks gets a snapshot, whose segments and state equal theirs.
+func TestNodeThatWasAwayCatchesUpBySnapshot(t *testing.T) {
+	addresses := freeAddresses(t, 3)
+	dirs := []string{t.TempDir(), t.TempDir(), t.TempDir()}
+	options := func(node int) Options { return clusterOptions(dirs[node-1], uint64(node), addresses) }
+	logs := openNodes(t, options(1), options(2), options(3))
+	writeTo(t, logs[0], 50)
+	closeNodes(t, logs[2])
+	writeTo(t, logs[0], 300)
+	for _, l := range logs[:2] {
+		if err := l.Checkpoint(testContext(t)); err != nil {
+			t.Fatal(err)
+		}
+		snapshotAndForget(t, l)
+	}
+	writeTo(t, logs[0], 20)
+	want, err := logs[0].Barrier(testContext(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	logs[2] = openNodes(t, options(3))[0]
+	if logs[2].replica.restored.Load() == 0 {
+		t.Error("the node caught up without a snapshot")
+	}
+	for _, l := range logs {
+		if err := l.Wait(testContext(t), want); err != nil {
+			t.Fatal(err)
+		}
+	}
+	compareNodes(t, logs)
+	writeTo(t, logs[2], 20)
+	if want, err = logs[2].Barrier(testContext(t)); err != nil {
+		t.Fatal(err)
+	}
+	for _, l := range logs {
+		if err := l.Wait(testContext(t), want); err != nil {
+			t.Fatal(err)
+		}
+	}
+	compareNodes(t, logs)
+	closeNodes(t, logs...)
+	logs = openNodes(t, options(1), options(2), options(3))
+	compareNodes(t, logs)
+	closeNodes(t, logs...)
+}
+
+func writeTo(t *testing.T, l *Log, n int) {
+	t.Helper()
+	for i := range n {
+		if _, err := l.Propose(testContext(t), batchOf(
+			write{Partition{1, PartitionID(i % 3)}, fmt.Sprintf("%d %s", i, strings.Repeat("x", i%200))}, write{Partition{2, 0}, "y"})); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// snapshotAndForget makes l's Raft log forget everything a snapshot covers.
+func snapshotAndForget(t *testing.T, l *Log) {
+	t.Helper()
+	if _, err := l.Propose(testContext(t), batchOf(write{Partition{2, 0}, "z"})); err != nil {
+		t.Fatal(err)
+	}
+	_, err := l.host.SyncRequestSnapshot(testContext(t), uint64(groupID), dragonboat.SnapshotOption{
+		OverrideCompactionOverhead: true, CompactionOverhead: 1,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+func compareNodes(t *testing.T, logs []*Log) {
+	t.Helper()
+	for _, p := range []Partition{{1, 0}, {1, 1}, {1, 2}, {2, 0}} {
+		want := readAll(t, logs[0], p)
+		for _, l := range logs[1:] {
+			if got := readAll(t, l, p); !slices.Equal(got, want) {
+				t.Errorf("node %d has %d changes in %v, want %d", l.options.NodeID, len(got), p, len(want))
+			}
+		}
+	}
+	sums := func(l *Log) string {
+		f := l.options.Fold.(*mapFold)
+		f.mu.Lock()
+		defer f.mu.Unlock()
+		return fmt.Sprint(f.state)
+	}
+	for _, l := range logs[1:] {
+		if sums(l) != sums(logs[0]) {
+			t.Errorf("node %d has other state", l.options.NodeID)
+		}
+	}
+}
