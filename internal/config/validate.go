@@ -86,7 +86,7 @@ func (c Config) ranges() []error {
 	const large = 1 << 40
 	between("cluster.node_id", int64(c.Cluster.NodeID), 1, 1<<31-1)
 	between("query_cache.max_plans", int64(c.QueryCache.MaxPlans), 1, 1e7)
-	between("sharding.hash_shards", int64(c.Sharding.HashShards), 1, 10_000)
+	between("sharding.hash_shards", int64(c.Sharding.HashShards), 1, 1024)
 	between("flush.rows", c.Flush.Rows, 0, large)
 	between("flush.interval (nanoseconds)", int64(c.Flush.Interval), 0, 1<<62)
 	between("limits.body", int64(c.Limits.Body), 1<<10, 1<<30)
