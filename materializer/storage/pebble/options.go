@@ -69,23 +69,21 @@ func (b *Backend) storeOptions(o Options) *pebbledb.Options {
 	return po
 }
 
-// listener turns what happens in Pebble's background into failures of the writes that follow.
+// listener turns what happens in Pebble's background into failures of the writes that follow. A compaction that failed for want of space is none: it
+// is tried again. A flush that failed is told twice, to FlushEnd and BackgroundError, from one goroutine; a flush without any data only to FlushEnd.
 func (b *Backend) listener() *pebbledb.EventListener {
+	var flush error
 	return &pebbledb.EventListener{
+		FlushEnd: func(i pebbledb.FlushInfo) { flush = i.Err },
 		BackgroundError: func(err error) {
 			b.logger.Error("state store: background work failed", "error", err)
-			if pebbledb.IsCorruptionError(err) {
+			if pebbledb.IsCorruptionError(err) || flush != nil && errors.Is(err, flush) {
 				b.fail(err)
 			}
 		},
 		DataCorruption: func(i pebbledb.DataCorruptionInfo) {
 			b.logger.Error("state store: damaged file", "path", i.Path, "error", i.Details)
 			b.fail(fmt.Errorf("damaged file %s: %w", i.Path, i.Details))
-		},
-		FlushEnd: func(i pebbledb.FlushInfo) {
-			if i.Err != nil {
-				b.fail(fmt.Errorf("write memtable: %w", i.Err))
-			}
 		},
 	}
 }
