@@ -1,0 +1,220 @@
+package duck
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strconv"
+	"strings"
+	"sync"
+
+	capi "github.com/duckdb/duckdb-go-bindings"
+)
+
+// Catalog is the name of the attached database that holds every schema of ours.
+const Catalog = "kalam"
+
+// Internal is the schema of the mirrors' own tables. Its name cannot be a namespace's.
+const Internal = "_kalam"
+
+// Options: zero means default.
+type Options struct {
+	DataDir        string // required: the only directory whose files can be read
+	Threads        int    // default GOMAXPROCS
+	MemoryLimit    string // default "1GB"
+	MaxConnections int    // statements that run at once, default 64
+}
+
+func (o *Options) ensureDefaults() {
+	if o.Threads <= 0 {
+		o.Threads = runtime.GOMAXPROCS(0)
+	}
+	if o.MemoryLimit == "" {
+		o.MemoryLimit = "1GB"
+	}
+	if o.MaxConnections <= 0 {
+		o.MaxConnections = 64
+	}
+}
+
+// DB is an in-memory DuckDB. It is safe for concurrent use.
+type DB struct {
+	dir   string // absolute data directory
+	slots chan struct{}
+
+	mu struct {
+		sync.Mutex
+		db     capi.Database
+		idle   []*Conn
+		closed bool
+	}
+}
+
+// ErrClosed reports use of a DB after Close.
+var ErrClosed = errors.New("duck: closed")
+
+// Open starts a database whose statements can neither reach the network nor files outside of o.DataDir, nor change
+// that. Temporary files go to o.DataDir/tmp.
+func Open(o Options) (*DB, error) {
+	o.ensureDefaults()
+	dir, err := filepath.Abs(o.DataDir)
+	if err != nil {
+		return nil, fmt.Errorf("resolve data directory: %w", err)
+	}
+	tmp := filepath.Join(dir, "tmp")
+	if err := os.MkdirAll(tmp, 0o750); err != nil {
+		return nil, fmt.Errorf("create temporary directory: %w", err)
+	}
+	d := &DB{dir: dir, slots: make(chan struct{}, o.MaxConnections)}
+	if err := d.open(o); err != nil {
+		return nil, fmt.Errorf("open duckdb: %w", err)
+	}
+	if err := d.lockDown(tmp); err != nil {
+		return nil, errors.Join(fmt.Errorf("configure duckdb: %w", err), d.Close())
+	}
+	return d, nil
+}
+
+func (d *DB) open(o Options) error {
+	var config capi.Config
+	if capi.CreateConfig(&config) == capi.StateError {
+		return errors.New("create configuration")
+	}
+	defer capi.DestroyConfig(&config)
+	for _, kv := range [][2]string{
+		{"threads", strconv.Itoa(o.Threads)},
+		{"memory_limit", o.MemoryLimit},
+		{"errors_as_json", "true"},
+		{"immediate_transaction_mode", "true"},
+		{"autoinstall_known_extensions", "false"},
+		{"autoload_known_extensions", "false"},
+		{"allow_community_extensions", "false"},
+		{"allow_unsigned_extensions", "false"},
+	} {
+		if capi.SetConfig(config, kv[0], kv[1]) == capi.StateError {
+			return fmt.Errorf("set option %s", kv[0])
+		}
+	}
+	var msg string
+	if capi.OpenExt(":memory:", &d.mu.db, config, &msg) == capi.StateError {
+		return errors.New(msg)
+	}
+	return nil
+}
+
+// lockDown sets what can only be set from inside, then forbids every further change.
+func (d *DB) lockDown(tmp string) error {
+	c, err := d.Conn(context.Background())
+	if err != nil {
+		return err
+	}
+	defer d.Release(c)
+	for _, sql := range []string{
+		"SET temp_directory = " + quote(tmp),
+		"SET GLOBAL TimeZone = 'UTC'",
+		"SET allowed_directories = [" + quote(d.dir) + "]",
+		"SET enable_external_access = false",
+		"ATTACH ':memory:' AS " + Catalog,
+		"CREATE SCHEMA " + Catalog + "." + Internal,
+		"CREATE MACRO current_user_id() AS getvariable('" + userVariable + "')",
+		"CREATE MACRO uuid_v7() AS uuidv7()",
+		"SET parquet_metadata_cache = true",
+		"SET lock_configuration = true",
+	} {
+		if err := c.Exec(context.Background(), sql); err != nil {
+			return fmt.Errorf("%s: %w", sql, err)
+		}
+	}
+	return nil
+}
+
+// Dir returns the absolute data directory.
+func (d *DB) Dir() string { return d.dir }
+
+// Conn lends a connection, waiting for one if all are lent. Give it back with Release.
+func (d *DB) Conn(ctx context.Context) (*Conn, error) {
+	select {
+	case d.slots <- struct{}{}:
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+	c, err := d.take()
+	if err != nil {
+		<-d.slots
+	}
+	return c, err
+}
+
+func (d *DB) take() (*Conn, error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.mu.closed {
+		return nil, ErrClosed
+	}
+	if n := len(d.mu.idle); n > 0 {
+		c := d.mu.idle[n-1]
+		d.mu.idle = d.mu.idle[:n-1]
+		return c, nil
+	}
+	c := &Conn{}
+	if capi.Connect(d.mu.db, &c.conn) == capi.StateError {
+		return nil, errors.New("duck: connect")
+	}
+	return c, nil
+}
+
+// Release takes c back. A connection whose transaction cannot be ended is thrown away.
+func (d *DB) Release(c *Conn) {
+	d.put(c)
+	<-d.slots
+}
+
+func (d *DB) put(c *Conn) {
+	usable := !c.inTx || c.Rollback() == nil
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if usable && !d.mu.closed {
+		d.mu.idle = append(d.mu.idle, c)
+	} else {
+		c.disconnect()
+	}
+}
+
+// maintain calls f with a connection beside those that Conn lends: what mirrors do must not wait for slow readers.
+func (d *DB) maintain(f func(c *Conn) error) error {
+	c, err := d.take()
+	if err != nil {
+		return err
+	}
+	defer d.put(c)
+	return f(c)
+}
+
+// Close ends the database after the connections that are lent have come back. It is idempotent.
+func (d *DB) Close() error {
+	for range cap(d.slots) {
+		d.slots <- struct{}{}
+	}
+	d.mu.Lock()
+	if !d.mu.closed {
+		d.mu.closed = true
+		for _, c := range d.mu.idle {
+			c.disconnect()
+		}
+		d.mu.idle = nil
+		capi.Close(&d.mu.db)
+	}
+	d.mu.Unlock()
+	for range cap(d.slots) {
+		<-d.slots
+	}
+	return nil
+}
+
+func quote(s string) string { return "'" + strings.ReplaceAll(s, "'", "''") + "'" }
+
+// Ident returns name as a quoted identifier.
+func Ident(name string) string { return `"` + strings.ReplaceAll(name, `"`, `""`) + `"` }
