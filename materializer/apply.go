@@ -136,11 +136,12 @@ func describe(why misfit, t *Table, cur rowState, m *rawMutation) *problem.Error
 			WithHint("read the row again and repeat the write with its version")
 	case conditionFalse:
 		return problem.New(problem.VersionConflict, "the condition does not hold for key %s of %s", key, name)
+	default:
+		if m.op == Upsert {
+			return problem.New(problem.VersionConflict, "key %s does not exist in %s, version %d was expected", key, name, m.version)
+		}
+		return problem.New(problem.KeyNotFound, "key %s does not exist in %s", key, name)
 	}
-	if m.op == Upsert {
-		return problem.New(problem.VersionConflict, "key %s does not exist in %s, version %d was expected", key, name, m.version)
-	}
-	return problem.New(problem.KeyNotFound, "key %s does not exist in %s", key, name)
 }
 
 // describeCatalog speaks of tables and schemas where describe speaks of keys.

@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"kalamlog.dev/kalam/internal/problem"
+	"kalamlog.dev/kalam/internal/suggest"
 	"kalamlog.dev/kalam/log"
 )
 
@@ -90,35 +91,8 @@ func (c *Catalog) TableByID(id log.TableID) *Table { return c.byID[id] }
 func (c *Catalog) Tables() []*Table { return slices.Clone(c.tables) }
 
 func withSuggestion(p *problem.Error, name string, among []string) *problem.Error {
-	best, distance := "", len(name)/3+2
-	for _, candidate := range among {
-		if d := editDistance(name, candidate); d < distance {
-			best, distance = candidate, d
-		}
+	if closest := suggest.Closest(name, among); closest != "" {
+		return p.WithHint("did you mean %q?", closest)
 	}
-	if best == "" {
-		return p
-	}
-	return p.WithHint("did you mean %q?", best)
-}
-
-// editDistance is Levenshtein's, over bytes.
-func editDistance(a, b string) int {
-	row := make([]int, len(b)+1)
-	for j := range row {
-		row[j] = j
-	}
-	for i := range len(a) {
-		diagonal := row[0]
-		row[0] = i + 1
-		for j := range len(b) {
-			cost := diagonal
-			if a[i] != b[j] {
-				cost++
-			}
-			diagonal = row[j+1]
-			row[j+1] = min(cost, row[j]+1, diagonal+1)
-		}
-	}
-	return row[len(b)]
+	return p
 }

@@ -158,12 +158,13 @@ func keyColumn(t expr.Type, key []byte) (v expr.Value, rest []byte, ok bool) {
 		}
 		hi, lo := binary.BigEndian.Uint64(key)^signBit, binary.BigEndian.Uint64(key[8:])
 		return expr.DecimalOf(hi, lo, t.Scale), key[16:], true
+	default:
+		if len(key) < 8 {
+			return v, nil, false
+		}
+		v, ok = keyWord(t.Kind, binary.BigEndian.Uint64(key))
+		return v, key[8:], ok
 	}
-	if len(key) < 8 {
-		return v, nil, false
-	}
-	v, ok = keyWord(t.Kind, binary.BigEndian.Uint64(key))
-	return v, key[8:], ok
 }
 
 // keyWord reads the types that take eight bytes.

@@ -8,6 +8,8 @@ import (
 	"hash/crc32"
 	"io"
 
+	"github.com/lni/dragonboat/v4/statemachine"
+
 	"kalamlog.dev/kalam/log"
 	"kalamlog.dev/kalam/materializer/storage"
 )
@@ -27,35 +29,24 @@ const (
 	maxBlockBytes = 1 << 30   // more is damage
 )
 
-// errStopped reports a Save or Restore that the log has called off.
-var errStopped = errors.New("materializer: stopped")
-
 // Prepare implements log.Fold. What it returns is a *View, which Save closes.
 func (m *Materializer) Prepare() (any, error) { return m.View() }
 
-// Save implements log.Fold.
-func (m *Materializer) Save(view any, w io.Writer, stop <-chan struct{}) (err error) {
+// Save implements log.Fold. Called off, it returns statemachine.ErrSnapshotStopped, which the log passes on to Raft as it is.
+func (m *Materializer) Save(view any, w io.Writer, stop <-chan struct{}) error {
 	v, ok := view.(*View)
 	if !ok {
 		return fmt.Errorf("save snapshot: a view of type %T", view)
 	}
-	defer func() { err = errors.Join(err, v.Close()) }()
 	s := &snapshotWriter{w: bufio.NewWriterSize(w, blockBytes), stop: stop}
-	if _, err := s.w.WriteString(snapshotMagic); err != nil {
-		return fmt.Errorf("save snapshot: %w", err)
+	err := s.run(v)
+	if closing := v.Close(); err == nil {
+		err = closing
 	}
-	for _, name := range v.partitions() {
-		if err := s.partition(v.snapshot, name); err != nil {
-			return fmt.Errorf("save snapshot of partition %q: %w", name, err)
-		}
+	if err == nil || errors.Is(err, statemachine.ErrSnapshotStopped) {
+		return err
 	}
-	if err := s.block(blockEnd, appendCheckpoint(nil, v.at)); err != nil {
-		return fmt.Errorf("save snapshot: %w", err)
-	}
-	if err := s.w.Flush(); err != nil {
-		return fmt.Errorf("save snapshot: %w", err)
-	}
-	return nil
+	return fmt.Errorf("save snapshot: %w", err)
 }
 
 // partitions returns the storage partitions that the view's catalog implies.
@@ -73,6 +64,21 @@ type snapshotWriter struct {
 	w    *bufio.Writer
 	stop <-chan struct{}
 	buf  []byte
+}
+
+func (s *snapshotWriter) run(v *View) error {
+	if _, err := s.w.WriteString(snapshotMagic); err != nil {
+		return err
+	}
+	for _, name := range v.partitions() {
+		if err := s.partition(v.snapshot, name); err != nil {
+			return err
+		}
+	}
+	if err := s.block(blockEnd, appendCheckpoint(nil, v.at)); err != nil {
+		return err
+	}
+	return s.w.Flush()
 }
 
 func (s *snapshotWriter) partition(from storage.Reader, name storage.PartitionName) error {
@@ -104,7 +110,7 @@ func (s *snapshotWriter) partition(from storage.Reader, name storage.PartitionNa
 func (s *snapshotWriter) block(kind byte, payload []byte) error {
 	select {
 	case <-s.stop:
-		return errStopped
+		return statemachine.ErrSnapshotStopped
 	default:
 	}
 	var head [9]byte
@@ -133,7 +139,9 @@ func (m *Materializer) Restore(r io.Reader, stop <-chan struct{}) (log.Checkpoin
 		return log.Checkpoint{}, fmt.Errorf("restore: %w", err)
 	}
 	s := &snapshotReader{r: bufio.NewReaderSize(r, blockBytes), stop: stop, into: m.backend}
-	if err := s.run(); err != nil {
+	if err := s.run(); errors.Is(err, statemachine.ErrSnapshotStopped) {
+		return log.Checkpoint{}, err
+	} else if err != nil {
 		return log.Checkpoint{}, fmt.Errorf("restore: %w", err)
 	}
 	if err := m.backend.Sync(); err != nil {
@@ -186,7 +194,7 @@ func (s *snapshotReader) run() error {
 func (s *snapshotReader) block() (kind byte, payload []byte, err error) {
 	select {
 	case <-s.stop:
-		return 0, nil, errStopped
+		return 0, nil, statemachine.ErrSnapshotStopped
 	default:
 	}
 	var head [9]byte

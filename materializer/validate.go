@@ -19,13 +19,17 @@ const (
 	DefaultPartitions = 4
 )
 
-// WithUserColumn returns s with the hidden leading key column of a User table in front.
+// WithUserColumn returns s with the hidden leading key column of a User table in front. Its ID follows the highest of s, unless those are yet to be
+// given out.
 func WithUserColumn(s *Schema) *Schema {
 	id := uint32(0)
 	for _, c := range s.Columns {
 		id = max(id, c.ID)
 	}
-	user := Column{ID: id + 1, Name: UserColumn, Type: expr.Type{Kind: expr.Text}, NotNull: true, Hidden: true}
+	if id > 0 {
+		id++
+	}
+	user := Column{ID: id, Name: UserColumn, Type: expr.Type{Kind: expr.Text}, NotNull: true, Hidden: true}
 	out := &Schema{Version: s.Version, Columns: append([]Column{user}, s.Columns...), Key: []int{0}}
 	for _, k := range s.Key {
 		out.Key = append(out.Key, k+1)
