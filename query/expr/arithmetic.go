@@ -227,7 +227,7 @@ func hugeOperation(op string) func(a, b Value) (Value, error) {
 
 // decimalArithmetic follows DuckDB's rules for the result's precision and scale.
 func (c *compiler) decimalArithmetic(op string, a, b operand) (operand, error) {
-	if x, ok := nullArgument(decimalType(18, 3), a, b); ok {
+	if x, ok := nullArgument(Type{}, a, b); ok {
 		return x, nil
 	}
 	ap, as, _ := decimalProperties(a.typ)

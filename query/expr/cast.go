@@ -13,8 +13,8 @@ func CastValue(v Value, t Type) (Value, error) {
 		return v, nil
 	}
 	from := TypeOf(v)
-	if !castable(from, t) {
-		return Value{}, problem.New(problem.TypeMismatch, "cannot cast %s to %s", from, t)
+	if err := castable(from, t); err != nil {
+		return Value{}, err
 	}
 	return cast(v, from, t)
 }
@@ -48,56 +48,84 @@ func isNumeric(k Kind) bool { return isInteger(k) || isFloat(k) || k == Decimal 
 
 func isTimestamp(k Kind) bool { return k == Timestamp || k == TimestampTZ }
 
-// castable reports whether an explicit cast from one type to another exists.
-func castable(from, to Type) bool {
+// castable returns nil if an explicit cast from one type to another exists, TypeMismatch if it does not and Unsupported
+// if only DuckDB has it.
+func castable(from, to Type) error {
 	f, t := from.Kind, to.Kind
+	ok := false
 	switch {
 	case f == Null || f == t && f != List:
-		return true
+		ok = true
 	case f == List && t == List:
 		return castable(*from.Elem, *to.Elem)
 	case t == Null:
-		return false
 	case f == Text || t == Text:
-		return true
+		ok = true
 	case f == JSON || t == JSON:
-		return true
+		ok = true
 	case isNumeric(f) || f == Bool:
-		return isNumeric(t) || t == Bool
+		ok = isNumeric(t) || t == Bool
 	case f == Date:
-		return isTimestamp(t)
+		ok = isTimestamp(t)
 	case isTimestamp(f):
-		return isTimestamp(t) || t == Date || t == Time
+		ok = isTimestamp(t) || t == Date || t == Time
+	case f == UUID && t == Blob || f == Blob && t == UUID:
+		return problem.New(problem.Unsupported, "casting %s to %s is not supported", from, to)
 	}
-	return false
+	if !ok {
+		return problem.New(problem.TypeMismatch, "cannot cast %s to %s", from, to)
+	}
+	return nil
 }
 
 // cast converts v, of the static type from, to a type it is castable to.
-func cast(v Value, from, to Type) (Value, error) {
+func cast(v Value, from, to Type) (Value, error) { return castMode(v, from, to, false) }
+
+// tryCast is cast with NULL in place of an error, for elements of lists too.
+func tryCast(v Value, from, to Type) Value {
+	r, err := castMode(v, from, to, true)
+	if err != nil {
+		return Value{}
+	}
+	return r
+}
+
+// castMode is cast; try makes elements of a list that fail NULL.
+func castMode(v Value, from, to Type, try bool) (Value, error) {
 	if v.kind == Null || v.kind == to.Kind && v.kind != Decimal && v.kind != List {
 		return v, nil
 	}
 	switch {
-	case from.Kind == JSON && to.Kind != Text:
-		return castFromJSON(v, to)
+	case v.kind == JSON && to.Kind == Text:
+		return TextOf(v.str), nil
+	case v.kind == JSON:
+		return castFromJSON(v.str, to, try)
 	case to.Kind == Text:
-		if v.kind == JSON {
-			return TextOf(v.str), nil
-		}
 		return TextOf(string(appendTextAs(nil, v, from))), nil
 	case to.Kind == JSON:
 		return castToJSON(v)
+	case v.kind == Text && to.Kind == List:
+		return castTextToList(v.str, to, try)
 	case v.kind == Text:
 		return castText(v, to)
 	case v.kind == List:
-		return castList(v, from, to)
+		return castList(v, from, to, try)
 	case isNumeric(v.kind) || v.kind == Bool:
 		return castNumber(v, to)
 	}
 	return castTime(v, to)
 }
 
-func castList(v Value, from, to Type) (Value, error) {
+// castElement casts an element of a list, to NULL if that fails and try is set.
+func castElement(v Value, from, to Type, try bool) (Value, error) {
+	r, err := castMode(v, from, to, try)
+	if err != nil && try {
+		return Value{}, nil
+	}
+	return r, err
+}
+
+func castList(v Value, from, to Type, try bool) (Value, error) {
 	if from.Elem != nil && from.Elem.Equal(*to.Elem) {
 		return v, nil
 	}
@@ -105,7 +133,7 @@ func castList(v Value, from, to Type) (Value, error) {
 	out := make([]Value, len(src))
 	for i, e := range src {
 		var err error
-		if out[i], err = cast(e, *from.Elem, *to.Elem); err != nil {
+		if out[i], err = castElement(e, *from.Elem, *to.Elem, try); err != nil {
 			return Value{}, err
 		}
 	}

@@ -12,11 +12,8 @@ func castText(v Value, to Type) (Value, error) {
 	if ok {
 		return r, nil
 	}
-	switch to.Kind {
-	case JSON:
+	if to.Kind == JSON {
 		return castTextToJSON(v.str)
-	case List:
-		return castTextToList(v.str, to)
 	}
 	return Value{}, textError(v.str, to)
 }
@@ -146,7 +143,7 @@ func parseUUID(s string) (hi, lo uint64, ok bool) {
 }
 
 // castTextToList reads [a, b, NULL]; elements may be quoted with ' or " and escaped with a backslash.
-func castTextToList(s string, to Type) (Value, error) {
+func castTextToList(s string, to Type, try bool) (Value, error) {
 	parts, ok := splitList(s)
 	if !ok {
 		return Value{}, invalidText(s, to).WithHint("write it as [a, b, c]")
@@ -157,7 +154,7 @@ func castTextToList(s string, to Type) (Value, error) {
 			continue
 		}
 		var err error
-		if out[i], err = cast(TextOf(p.text()), typeOf(Text), *to.Elem); err != nil {
+		if out[i], err = castElement(TextOf(p.text()), typeOf(Text), *to.Elem, try); err != nil {
 			return Value{}, err
 		}
 	}

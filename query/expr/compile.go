@@ -274,27 +274,22 @@ func (c *compiler) bindCast(n Cast) (operand, error) {
 	if err != nil {
 		return operand{}, err
 	}
-	if !castable(x.typ, n.Type) {
-		return operand{}, problem.New(problem.TypeMismatch, "cannot cast %s to %s", x.typ, n.Type)
+	err = castable(x.typ, n.Type)
+	switch from, to := x.typ, n.Type; {
+	case problem.Is(err, problem.TypeMismatch) && n.Try:
+		return fold1(x, to, func(Value) (Value, error) { return Value{}, nil }), nil
+	case err != nil:
+		return operand{}, err
+	case n.Try:
+		return fold1(x, to, func(v Value) (Value, error) { return tryCast(v, from, to), nil }), nil
 	}
-	if !n.Try {
-		return c.convert(x, n.Type), nil
-	}
-	from, to := x.typ, n.Type
-	return fold1(x, to, func(v Value) (Value, error) {
-		r, err := cast(v, from, to)
-		if err != nil {
-			return Value{}, nil
-		}
-		return r, nil
-	}), nil
+	return c.convert(x, n.Type), nil
 }
 
 // castTo adds an implicit cast. A literal is cast now, and its failure is the caller's error.
 func (c *compiler) castTo(x operand, to Type) (operand, error) {
-	if !castable(x.typ, to) {
-		return operand{}, problem.New(problem.TypeMismatch, "cannot use %s as %s", x.typ, to).
-			WithHint("add an explicit cast")
+	if err := castable(x.typ, to); err != nil {
+		return operand{}, err
 	}
 	if !x.literal {
 		return c.convert(x, to), nil

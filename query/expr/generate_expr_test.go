@@ -30,6 +30,8 @@ func (g *generator) boolean(depth int) Node {
 		return Binary{Op: pick(g, "LIKE", "NOT LIKE", "ILIKE", "NOT ILIKE"), L: g.textual(depth - 1), R: g.pattern()}
 	case 10:
 		return Case{Whens: []When{{g.boolean(depth - 1), g.boolean(depth - 1)}}, Else: pick(g, nil, g.boolean(depth-1))}
+	case 11:
+		return g.booleanCall(depth)
 	}
 	return g.comparison(depth)
 }
@@ -125,6 +127,9 @@ func (g *generator) any(depth int) Node {
 	case 4:
 		return g.temporal(depth)
 	case 5:
+		if depth > 0 && g.IntN(4) == 0 {
+			return g.call(pick(g, "list_extract", "list_element", "array_extract"), g.list(depth-1), g.smallInt())
+		}
 		return g.anyColumn(func(Type) bool { return true })
 	case 6:
 		return g.list(depth)
@@ -224,19 +229,121 @@ func (g *generator) list(depth int) Node {
 	if depth <= 0 || g.IntN(2) == 0 {
 		return g.anyColumn(ofKinds(List))
 	}
-	switch g.IntN(3) {
+	switch g.IntN(4) {
 	case 0:
-		return Array{Elems: []Node{g.numeric(depth - 1), g.numeric(depth - 1)}}
+		return Binary{Op: "||", L: g.list(depth - 1), R: g.list(depth - 1)}
 	case 1:
+		return Array{Elems: []Node{g.numeric(depth - 1), g.numeric(depth - 1)}}
+	case 2:
 		return Array{Elems: []Node{g.textual(depth - 1), g.textual(depth - 1), g.textual(0)}}
 	}
 	return Cast{X: g.any(depth - 1), Type: listType(typeOf(pick(g, Integer, Text, Double))), Try: true}
 }
 
 func (g *generator) json1(depth int) Node {
-	return g.anyColumn(ofKinds(JSON))
+	j := g.anyColumn(ofKinds(JSON))
+	if depth <= 0 || g.IntN(4) == 0 {
+		return j
+	}
+	path := pick(g, "a", "b", "$.a", "$.a.b", "$.b.a", "$.a.b[0]", "$.a.b[2].c", "$[1]", "$[#-1]", "c.d", `$."c.d"`, "a b", "$", "", "$.a[0][0]")
+	var key Node = Literal{Value: TextOf(path)}
+	if g.IntN(5) == 0 {
+		key = Literal{Value: IntOf(Integer, g.Int64N(3))}
+	}
+	return Binary{Op: pick(g, "->", "->>"), L: j, R: key}
 }
 
-func (g *generator) numericCall(depth int) Node { return g.numeric(depth - 1) }
-func (g *generator) textCall(depth int) Node    { return g.textual(depth - 1) }
-func (g *generator) timeCall(depth int) Node    { return g.temporal(depth - 1) }
+func (g *generator) call(name string, args ...Node) Node { return Call{Name: name, Args: args} }
+
+func (g *generator) smallInt() Node {
+	return Literal{Value: IntOf(Integer, g.Int64N(9)-4)}
+}
+
+func (g *generator) numericCall(depth int) Node {
+	x := g.numeric(depth - 1)
+	switch g.IntN(14) {
+	case 0:
+		return g.call("abs", x)
+	case 1:
+		return g.call("sign", x)
+	case 2:
+		return g.call(pick(g, "floor", "ceil", "ceiling"), x)
+	case 3:
+		return g.call(pick(g, "round", "trunc"), x)
+	case 4:
+		return g.call(pick(g, "round", "trunc"), x, g.smallInt())
+	case 5:
+		return g.call(pick(g, "greatest", "least"), x, g.numeric(depth-1), g.numeric(0))
+	case 6:
+		return g.call("mod", x, g.numeric(depth-1))
+	case 7:
+		return g.call(pick(g, "length", "strlen", "char_length"), g.textual(depth-1))
+	case 8:
+		return g.call(pick(g, "strpos", "instr", "position"), g.textual(depth-1), g.textual(0))
+	case 9:
+		return g.call("date_part", Literal{Value: TextOf(g.part())}, g.temporal(depth-1))
+	case 10:
+		return g.call(pick(g, "year", "month", "day", "hour", "minute", "second", "quarter", "week", "dayofweek", "dayofyear", "isodow"), g.temporal(depth-1))
+	case 11:
+		return g.call(pick(g, "epoch", "epoch_ms", "epoch_us"), g.temporal(depth-1))
+	case 12:
+		return g.call(pick(g, "len", "length", "array_length"), g.list(depth-1))
+	}
+	a, b := g.anyColumn(ofKinds(Date, Timestamp)), g.temporal(depth-1)
+	return g.call(pick(g, "date_diff", "datediff"), Literal{Value: TextOf(pick(g, "year", "month", "quarter", "week", "day", "hour", "minute", "second", "decade", "century"))}, a, b)
+}
+
+func (g *generator) part() string {
+	return pick(g, "year", "quarter", "month", "week", "day", "hour", "minute", "second", "millisecond", "microsecond", "dow", "isodow", "doy", "decade",
+		"century", "millennium", "isoyear", "yearweek", "era", "epoch", "YEAR", "days")
+}
+
+func (g *generator) textCall(depth int) Node {
+	x := g.textual(depth - 1)
+	switch g.IntN(9) {
+	case 0:
+		return g.call(pick(g, "lower", "upper", "lcase", "ucase"), x)
+	case 1:
+		return g.call(pick(g, "substr", "substring"), x, g.smallInt())
+	case 2:
+		return g.call(pick(g, "substr", "substring"), x, g.smallInt(), pick(g, g.smallInt(), g.anyColumn(ofKinds(SmallInt, Integer))))
+	case 3:
+		return g.call(pick(g, "left", "right"), x, g.smallInt())
+	case 4:
+		return g.call(pick(g, "trim", "ltrim", "rtrim"), x)
+	case 5:
+		return g.call(pick(g, "trim", "ltrim", "rtrim"), x, g.textual(0))
+	case 6:
+		return g.call("replace", x, g.textual(0), g.textual(0))
+	case 7:
+		return g.call("concat", x, g.any(depth-1), g.textual(0))
+	}
+	return g.call(pick(g, "greatest", "least"), x, g.textual(depth-1))
+}
+
+func (g *generator) booleanCall(depth int) Node {
+	switch g.IntN(7) {
+	case 0, 1:
+		return g.call(pick(g, "starts_with", "prefix", "ends_with", "suffix", "contains"), g.textual(depth-1), g.textual(0))
+	case 2:
+		return g.call(pick(g, "like_escape", "not_like_escape", "ilike_escape"), g.textual(depth-1), g.pattern(), Literal{Value: TextOf("\\")})
+	case 3:
+		return g.call(pick(g, "list_contains", "list_has", "array_contains", "contains"), g.list(depth-1), pick(g, g.numeric(0), g.textual(0)))
+	case 4:
+		return g.call(pick(g, "isnan", "isinf", "isfinite"), g.numeric(depth-1))
+	case 5:
+		return g.call("json_exists", g.json1(0), Literal{Value: TextOf(pick(g, "a", "$.a.b", "zz"))})
+	}
+	return g.call("json_valid", g.textual(depth-1))
+}
+
+func (g *generator) timeCall(depth int) Node {
+	x := g.temporal(depth - 1)
+	switch g.IntN(4) {
+	case 0:
+		return g.call("last_day", x)
+	case 1:
+		return g.call(pick(g, "greatest", "least"), x, g.temporal(0))
+	}
+	return g.call("date_trunc", Literal{Value: TextOf(pick(g, "year", "quarter", "month", "week", "day", "hour", "minute", "second", "millisecond", "decade", "century", "isoyear"))}, x)
+}
