@@ -3,14 +3,12 @@ package log
 import (
 	"fmt"
 	"net"
-	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
 	"testing"
 	"time"
 
-	"github.com/cockroachdb/pebble/v2/vfs"
 	"github.com/lni/dragonboat/v4"
 )
 
@@ -30,10 +28,9 @@ func freeAddresses(t *testing.T, n int) []string {
 }
 
 func clusterOptions(dir string, node uint64, addresses []string) Options {
-	o := Options{
-		Dir: dir, Fold: newMapFold(vfs.Default, filepath.Join(dir, "state.json")),
-		NodeID: node, RaftAddress: addresses[node-1], Peers: map[uint64]string{}, SegmentBytes: 8 << 10, RTT: 20 * time.Millisecond,
-	}
+	o := testOptions(dir)
+	o.NodeID, o.RaftAddress, o.Peers = node, addresses[node-1], map[uint64]string{}
+	o.SegmentBytes, o.RTT = 8<<10, 20*time.Millisecond
 	for i, a := range addresses {
 		o.Peers[uint64(i+1)] = a
 	}
@@ -82,6 +79,9 @@ func TestNodeThatWasAwayCatchesUpBySnapshot(t *testing.T) {
 	logs := openNodes(t, options(1), options(2), options(3))
 	writeTo(t, logs[0], 50)
 	closeNodes(t, logs[2])
+	if _, err := logs[0].Barrier(testContext(t)); err != nil { // a write sent to a leader that is gone would have to time out
+		t.Fatal(err)
+	}
 	writeTo(t, logs[0], 300)
 	for _, l := range logs[:2] {
 		if err := l.Checkpoint(testContext(t)); err != nil {

@@ -38,7 +38,7 @@ type Options struct {
 	QueueBytes    int   // waiting batches above which Propose waits, default 64 MiB
 	Senders       int   // Raft entries in flight, default 8
 
-	ProposeTimeout     time.Duration // after which the outcome of an entry counts as unknown, default 30 s
+	ProposeTimeout     time.Duration // after which the outcome of an entry counts as unknown, default 10 s
 	CheckpointEntries  uint64        // entries after which a checkpoint is made, default 100,000
 	CheckpointBytes    int64         // bytes of entries after which a checkpoint is made, default 32 MiB
 	CheckpointInterval time.Duration // how long the last entries wait for a checkpoint, default 5 s
@@ -60,7 +60,7 @@ func (o *Options) setDefaults() {
 	setDefault(&o.MaxBatchBytes, 16<<20)
 	setDefault(&o.QueueBytes, 64<<20)
 	setDefault(&o.Senders, 8)
-	setDefault(&o.ProposeTimeout, 30*time.Second)
+	setDefault(&o.ProposeTimeout, 10*time.Second)
 	setDefault(&o.CheckpointEntries, 100_000)
 	setDefault(&o.CheckpointBytes, 32<<20)
 	setDefault(&o.CheckpointInterval, 5*time.Second)
@@ -162,6 +162,9 @@ func (l *Log) Barrier(ctx context.Context) (Position, error) {
 		if err == nil {
 			return l.positionAt(i), nil
 		}
+		if ctx.Err() != nil {
+			return Position{}, context.Cause(ctx)
+		}
 		if !dragonboat.IsTempError(err) || errors.Is(err, dragonboat.ErrClosed) || errors.Is(err, dragonboat.ErrShardClosed) || l.store.over() != nil {
 			return Position{}, fmt.Errorf("read index: %w", err)
 		}
@@ -174,7 +177,8 @@ func (l *Log) Barrier(ctx context.Context) (Position, error) {
 }
 
 func (l *Log) readIndex(ctx context.Context) (Index, error) {
-	ctx, cancel := context.WithTimeout(ctx, l.options.ProposeTimeout)
+	// A question sent to a leader that is gone is never answered: ask again when there can be another.
+	ctx, cancel := context.WithTimeout(ctx, 2*electionTicks*l.options.RTT+time.Second)
 	defer cancel()
 	v, err := l.host.SyncRead(ctx, uint64(groupID), nil)
 	if err != nil {

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"slices"
@@ -27,7 +28,7 @@ func testContext(t testing.TB) context.Context {
 }
 
 func testOptions(dir string) Options {
-	return Options{Dir: dir, Fold: newMapFold(vfs.Default, filepath.Join(dir, "state.json"))}
+	return Options{Dir: dir, Fold: newMapFold(vfs.Default, filepath.Join(dir, "state.json")), Logger: slog.New(slog.DiscardHandler)}
 }
 
 func openTestLog(t testing.TB, o Options) *Log {
