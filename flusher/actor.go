@@ -71,14 +71,14 @@ func (a *actor) start(t *materializer.Table) *job {
 	}
 	id := newJobID(f.options.Clock)
 	j := &job{
-		id: id, table: t.ID, cancel: cancel, recorded: make(chan struct{}), done: make(chan struct{}),
+		id: id, table: t.ID, context: ctx, cancel: cancel, recorded: make(chan struct{}), done: make(chan struct{}),
 		status: Status{
 			ID: id, Kind: kindFlush, Namespace: t.Namespace, Table: t.Name, State: Created,
 			Created: clock.Micros(f.options.Clock), Node: f.options.Node,
 		},
 	}
 	a.jobs[id], a.active[t.ID] = j, j
-	go (&runner{flusher: f, job: j, status: j.status}).run(ctx)
+	go (&runner{flusher: f, job: j, status: j.status}).run()
 	return j
 }
 

@@ -50,13 +50,14 @@ type Status struct {
 type job struct {
 	id       string
 	table    log.TableID
+	context  context.Context // of the job's work; kept because the job outlives the request that started it
 	cancel   context.CancelCauseFunc
 	recorded chan struct{} // closed once the job is in system.jobs, or has failed to get there
 	done     chan struct{} // closed after the last status
 	status   Status        // the actor's copy, the newest it was told
 }
 
-// newJobID returns "flush-" and a UUIDv7: ids sort by time of creation.
+// newJobID returns "flush-" and a UUIDv7: ids sort by time of creation, to the millisecond.
 func newJobID(c clock.Clock) string {
 	var u [16]byte
 	_, _ = rand.Read(u[:]) // never fails

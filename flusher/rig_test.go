@@ -24,8 +24,9 @@ const dataDir = "kalam-data"
 // rig is a ledger, a file system and Flushers over them.
 type rig struct {
 	*ledger
-	fs     vfs.FS
-	change func(*Options)
+	fs      vfs.FS
+	change  func(*Options)
+	letters int // how many first letters scribble uses, and so how many files a flush writes
 }
 
 func newRig(t testing.TB, fs vfs.FS, change func(*Options)) *rig {
@@ -33,7 +34,7 @@ func newRig(t testing.TB, fs vfs.FS, change func(*Options)) *rig {
 	if err := fs.MkdirAll(dataDir, 0o755); err != nil {
 		t.Fatal(err)
 	}
-	return &rig{ledger: newLedger(t), fs: fs, change: change}
+	return &rig{ledger: newLedger(t), fs: fs, change: change, letters: 30}
 }
 
 func (r *rig) store() objstore.Store { return objstore.NewDir(r.fs, dataDir) }
@@ -170,7 +171,7 @@ func removal(r *rig, t *materializer.Table, name string) materializer.Mutation {
 func (r *rig) scribble(rng *rand.Rand, t *materializer.Table, n int) {
 	r.t.Helper()
 	for range n {
-		name := fmt.Sprintf("%c%d", rune('a'+rng.IntN(30)), rng.IntN(20))
+		name := fmt.Sprintf("%c%d", rune('a'+rng.IntN(r.letters)), rng.IntN(20))
 		if rng.IntN(4) == 0 {
 			r.mustWrite(removal(r, t, name))
 		} else {

@@ -25,7 +25,8 @@ type runner struct {
 	reported time.Time // when progress was last written
 }
 
-func (r *runner) run(ctx context.Context) {
+func (r *runner) run() {
+	ctx := r.job.context
 	err := r.record(ctx)
 	close(r.job.recorded)
 	if err == nil {
