@@ -83,7 +83,7 @@ func (nothing) Close() error                                                { re
 
 func openBareRaft(b *testing.B) func([]byte) error {
 	dir := filepath.Join(b.TempDir(), "raft")
-	o := raftOptions{dir: dir, nodeID: 1, tick: 10 * time.Millisecond, inMemory: 256 << 20, guard: &logGuard{dir: dir}}
+	o := raftOptions{dir: dir, nodeID: 1, tick: 10 * time.Millisecond, inMemory: 256 << 20, guard: &logGuard{dir: dir, fs: newRaftFS()}}
 	led := make(chan struct{}, 16)
 	o.leader = func() { led <- struct{}{} }
 	o.create = func(uint64, uint64) statemachine.IOnDiskStateMachine { return nothing{} }

@@ -2,6 +2,7 @@ package log
 
 import (
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"hash/crc32"
@@ -11,6 +12,8 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 )
@@ -64,9 +67,6 @@ func openInChild(t testing.TB, dir string) (digest string, refused bool) {
 	cmd := exec.CommandContext(testContext(t), exe, "-test.run=^TestOpenInChild$", "-test.count=1")
 	cmd.Env = append(os.Environ(), childEnv+"="+dir)
 	out, err := cmd.CombinedOutput()
-	if os.Getenv("FLIPDEBUG") != "" {
-		fmt.Println(string(out[:min(len(out), 700)]))
-	}
 	if exit := (*exec.ExitError)(nil); errors.As(err, &exit) {
 		return string(out), true
 	}
@@ -88,11 +88,16 @@ func copyTree(t testing.TB, from, to string) {
 	}
 }
 
-// crashImage returns a directory as kill -9 leaves it: n entries acknowledged, the last checkpoint in the middle.
+// crashImage returns a directory as kill -9 leaves it: after a restart, with a checkpoint in the middle of what followed.
 func crashImage(t testing.TB, n int) string {
 	t.Helper()
 	live, image := t.TempDir(), filepath.Join(t.TempDir(), "image")
 	l := openTestLog(t, testOptions(live))
+	proposeN(t, l, 3)
+	if err := l.Close(); err != nil {
+		t.Fatal(err)
+	}
+	l = openTestLog(t, testOptions(live))
 	for i := range n {
 		p := Partition{1, PartitionID(i % flipPartitions)}
 		if _, err := l.Propose(testContext(t), batchOf(write{p, fmt.Sprintf("change %d %s", i, strings.Repeat("x", i%300))})); err != nil {
@@ -108,6 +113,12 @@ func crashImage(t testing.TB, n int) string {
 	return image
 }
 
+// flip is one bit of one file.
+type flip struct {
+	file string
+	bit  int
+}
+
 func TestBitFlipsInRaftFilesLoseNothing(t *testing.T) {
 	image := crashImage(t, 200)
 	clean := filepath.Join(t.TempDir(), "clean")
@@ -116,54 +127,99 @@ func TestBitFlipsInRaftFilesLoseNothing(t *testing.T) {
 	if refused {
 		t.Fatalf("the clean image is refused: %s", want)
 	}
-	seed := uint64(time.Now().UnixNano())
-	t.Logf("seed %d, clean: %s", seed, want)
-	rng := rand.New(rand.NewPCG(seed, 0))
-	var files []string
+	outcomes := sync.Map{}
+	flips := make(chan flip)
+	var wg sync.WaitGroup
+	for range 4 {
+		wg.Go(func() {
+			for f := range flips {
+				outcome := tryFlip(t, image, f, want)
+				count, _ := outcomes.LoadOrStore(filepath.Base(f.file)+" "+outcome, new(atomic.Int64))
+				count.(*atomic.Int64).Add(1)
+			}
+		})
+	}
+	for _, f := range chooseFlips(t, image, newSeed(t)) {
+		flips <- f
+	}
+	close(flips)
+	wg.Wait()
+	outcomes.Range(func(outcome, count any) bool {
+		t.Log(outcome, count.(*atomic.Int64).Load())
+		return true
+	})
+}
+
+// tryFlip opens image with f flipped.
+func tryFlip(t *testing.T, image string, f flip, want string) string {
+	dir := filepath.Join(t.TempDir(), "flipped")
+	copyTree(t, image, dir)
+	defer os.RemoveAll(dir)
+	path := filepath.Join(dir, f.file)
+	data, err := os.ReadFile(path)
+	if err != nil {
+		t.Error(err)
+		return "error"
+	}
+	data[f.bit/8] ^= 1 << (f.bit % 8)
+	if err := os.WriteFile(path, data, 0o644); err != nil {
+		t.Error(err)
+	}
+	got, refused := openInChild(t, dir)
+	switch {
+	case refused && !strings.Contains(got, "refused: "):
+		t.Logf("bit %d of %s ended the process: %.300s", f.bit, f.file, got)
+		return "ended the process"
+	case refused:
+		if !strings.Contains(got, filepath.Join(dir, "raft")) {
+			t.Errorf("bit %d of %s: no file is named: %s", f.bit, f.file, got)
+		}
+		return "refused"
+	case got != want:
+		t.Errorf("bit %d of %s flipped: %s, want %s", f.bit, f.file, got, want)
+	}
+	return "unharmed"
+}
+
+// chooseFlips returns random bits of every file, and every bit of one record header of the newest log: tan takes some of those
+// for the end of the log.
+func chooseFlips(t *testing.T, image string, rng *rand.Rand) []flip {
+	var flips []flip
+	newest := flip{}
 	err := filepath.WalkDir(filepath.Join(image, "raft"), func(path string, d fs.DirEntry, err error) error {
-		if err == nil && d.Type().IsRegular() && d.Name() != "LOCK" {
-			rel, _ := filepath.Rel(image, path)
-			files = append(files, rel)
+		if err != nil || !d.Type().IsRegular() || d.Name() == "LOCK" {
+			return err
+		}
+		data, err := os.ReadFile(path)
+		file, _ := filepath.Rel(image, path)
+		for range 4 {
+			if len(data) > 0 {
+				flips = append(flips, flip{file, rng.IntN(8 * len(data))})
+			}
+		}
+		if strings.HasSuffix(file, ".log") {
+			newest = flip{file, 8 * tanRecord(data, 20+rng.IntN(150))}
 		}
 		return err
 	})
-	if err != nil {
-		t.Fatal(err)
+	if err != nil || newest.bit < 8 {
+		t.Fatalf("no record found: %v", err)
 	}
-	outcomes := map[string]int{}
-	for i := range 48 {
-		file := files[i%len(files)]
-		dir := filepath.Join(t.TempDir(), "flipped")
-		copyTree(t, image, dir)
-		at := flipBit(t, filepath.Join(dir, file), rng)
-		got, refused := openInChild(t, dir)
-		switch {
-		case refused:
-			outcomes[file+" refused"]++
-		case got == want:
-			outcomes[file+" unharmed"]++
-		default:
-			t.Errorf("bit %d of %s flipped: %s, want %s", at, file, got, want)
-		}
-		os.RemoveAll(dir)
+	for bit := range 7 * 8 {
+		flips = append(flips, flip{newest.file, newest.bit + bit})
 	}
-	t.Logf("%v", outcomes)
+	return flips
 }
 
-// flipBit flips a random bit of the file's non-zero part and returns its number.
-func flipBit(t testing.TB, path string, rng *rand.Rand) int {
-	t.Helper()
-	data, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
+// tanRecord returns the place of the n-th chunk of a tan log: chunks are | crc u32 | length u16 | type u8 | and do not cross blocks.
+func tanRecord(data []byte, n int) int {
+	const block, head = 32 << 10, 7
+	at := 0
+	for ; n > 0 && at+head < len(data); n-- {
+		at += head + int(binary.LittleEndian.Uint16(data[at+4:]))
+		if left := block - at%block; left < head {
+			at += left
+		}
 	}
-	if len(data) == 0 {
-		return -1
-	}
-	bit := rng.IntN(len(data) * 8)
-	data[bit/8] ^= 1 << (bit % 8)
-	if err := os.WriteFile(path, data, 0o644); err != nil {
-		t.Fatal(err)
-	}
-	return bit
+	return at
 }

@@ -14,7 +14,10 @@ import (
 // comes before the group may add an entry: one that took a lost index again could never be told from the lost one.
 type logGuard struct {
 	dir  string
-	need Index // the index that the log had at least
+	need Index   // the index that the log had at least
+	fs   *raftFS // told when the log is whole
+
+	refused error // what the check said; dragonboat turns it into a panic with its text
 }
 
 // Create implements config.LogDBFactory.
@@ -46,7 +49,11 @@ func (l *guardedLog) ReadRaftState(group, node, snapshot uint64) (raftio.RaftSta
 		last = Index(state.FirstIndex + state.EntryCount - 1)
 	}
 	if last < l.guard.need {
-		return state, l.guard.refuse(last)
+		l.guard.refused = l.guard.refuse(last)
+		return state, l.guard.refused
+	}
+	if err := l.guard.fs.trust(); err != nil {
+		return state, err
 	}
 	return state, err
 }

@@ -39,7 +39,7 @@ type raftOptions struct {
 func startRaft(o raftOptions) (host *dragonboat.NodeHost, err error) {
 	defer func() {
 		if r := recover(); r != nil {
-			err = raftPanic(o.dir, r)
+			err = raftPanic(o.guard, r)
 		}
 		if err != nil && host != nil {
 			err = errors.Join(err, closeHost(host))
@@ -72,16 +72,12 @@ func closeHost(host *dragonboat.NodeHost) (err error) {
 }
 
 // raftPanic explains what dragonboat could not get over.
-func raftPanic(dir string, r any) error {
-	cause, ok := r.(error)
-	if !ok {
-		cause = fmt.Errorf("%v", r)
+func raftPanic(g *logGuard, r any) error {
+	if g.refused != nil {
+		return g.refused
 	}
-	if damage := (*CorruptionError)(nil); errors.As(cause, &damage) {
-		return damage
-	}
-	return &CorruptionError{Path: dir, Err: fmt.Errorf("%w; if this node has peers, remove its data directory "+
-		"and add it again as a new node, else restore a backup", cause)}
+	return &CorruptionError{Path: g.fs.lastOpened(g.dir), Err: fmt.Errorf("the raft log cannot be read: %s; if this node has peers, "+
+		"remove its data directory and add it again as a new node, else restore a backup", firstLine(fmt.Sprint(r)))}
 }
 
 func hostConfig(o raftOptions) config.NodeHostConfig {
@@ -93,6 +89,7 @@ func hostConfig(o raftOptions) config.NodeHostConfig {
 		RTTMillisecond:    uint64(max(o.tick.Milliseconds(), 1)),
 		RaftEventListener: leaderListener(o.leader),
 		Expert: config.ExpertConfig{
+			FS:           o.guard.fs,
 			LogDBFactory: o.guard,
 			LogDB:        logdb,
 			Engine: config.EngineConfig{
@@ -186,7 +183,7 @@ func (l *Log) startRaft(led func()) (*dragonboat.NodeHost, error) {
 		peers:    o.Peers,
 		tick:     o.RTT,
 		inMemory: uint64(2 * o.Senders * (o.MaxBatchBytes + o.MaxEntryBytes)),
-		guard:    &logGuard{dir: dir, need: max(l.floor.last(), opened)},
+		guard:    &logGuard{dir: dir, fs: newRaftFS(), need: max(l.floor.last(), opened)},
 		create: func(uint64, uint64) statemachine.IOnDiskStateMachine {
 			return &machine{replica: l.replica, opened: opened}
 		},

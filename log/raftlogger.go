@@ -3,6 +3,7 @@ package log
 import (
 	"fmt"
 	"log/slog"
+	"strings"
 	"sync"
 	"sync/atomic"
 
@@ -39,17 +40,23 @@ func (raftLogger) Infof(string, ...any) {}
 
 // Warningf implements logger.ILogger. Much of what dragonboat warns of is a part of every start.
 func (l raftLogger) Warningf(format string, args ...any) {
-	raftLog.target.Load().Debug(fmt.Sprintf(format, args...), "package", string(l))
+	raftLog.target.Load().Debug(firstLine(fmt.Sprintf(format, args...)), "package", string(l))
 }
 
 // Errorf implements logger.ILogger.
 func (l raftLogger) Errorf(format string, args ...any) {
-	raftLog.target.Load().Warn(fmt.Sprintf(format, args...), "package", string(l))
+	raftLog.target.Load().Warn(firstLine(fmt.Sprintf(format, args...)), "package", string(l))
 }
 
 // Panicf implements logger.ILogger, whose contract is to panic.
 func (l raftLogger) Panicf(format string, args ...any) {
 	message := fmt.Sprintf(format, args...)
-	raftLog.target.Load().Error(message, "package", string(l))
+	raftLog.target.Load().Error(firstLine(message), "package", string(l))
 	panic(message)
+}
+
+// firstLine cuts off the stack traces that dragonboat adds to errors.
+func firstLine(s string) string {
+	line, _, _ := strings.Cut(s, "\n")
+	return line
 }
