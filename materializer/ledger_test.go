@@ -1,6 +1,8 @@
 package materializer
 
 import (
+	"bufio"
+	"bytes"
 	"context"
 	"fmt"
 	"iter"
@@ -282,3 +284,5 @@ func (l *ledger) patch(t *Table, id int64, columnName string, to expr.Node) Muta
 	m.Set = []Assignment{{Column: c, Expr: to}}
 	return m
 }
+
+func newBufio(raw []byte) *bufio.Reader { return bufio.NewReader(bytes.NewReader(raw)) }

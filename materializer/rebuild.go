@@ -184,6 +184,9 @@ const maxExplained = 64
 // explain folds the keys of buckets whose sums differ one by one.
 func (w *verifier) explain(end log.Offset) error {
 	wrong, more := w.wrongBuckets()
+	if more > 0 {
+		w.differ(nil, "%d more groups of keys differ", more)
+	}
 	want, err := w.foldBuckets(end, wrong)
 	if err != nil {
 		return err
@@ -201,9 +204,6 @@ func (w *verifier) explain(end log.Offset) error {
 	}
 	for _, key := range slices.Sorted(maps.Keys(want)) {
 		w.differ([]byte(key), "the row is missing: offset %d put it", want[key].Offset)
-	}
-	if more > 0 {
-		w.differ(nil, "%d more groups of keys differ", more)
 	}
 	if len(w.diffs) == 0 {
 		w.differ(nil, "the changes do not follow from each other: an old row is not the one that was put before")
