@@ -49,14 +49,31 @@ func (d *rowDecoder) decode(raw []byte) error {
 			return err
 		}
 		member++
-		v, err := expr.FromJSON(value, d.columns[place].Type)
-		if err != nil {
-			return inColumn(d.columns[place].Name, err)
+		v, ok := smallInteger(value, d.columns[place].Type.Kind)
+		if !ok {
+			if v, err = expr.FromJSON(value, d.columns[place].Type); err != nil {
+				return inColumn(d.columns[place].Name, err)
+			}
 		}
 		d.values[place], d.set[place] = v, true
 		return nil
 	})
 	return err
+}
+
+// smallInteger reads the most frequent numbers: up to 9 digits for an integer column that holds any such.
+func smallInteger(raw []byte, k expr.Kind) (expr.Value, bool) {
+	if (k != expr.BigInt && k != expr.Integer) || len(raw) > 9 || raw[0] == '0' && len(raw) > 1 {
+		return expr.Value{}, false
+	}
+	var n int64
+	for _, c := range raw {
+		if c < '0' || c > '9' {
+			return expr.Value{}, false
+		}
+		n = n*10 + int64(c-'0')
+	}
+	return expr.IntOf(k, n), true
 }
 
 // place finds the column that the member-th name of the row means.

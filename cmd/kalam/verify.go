@@ -59,7 +59,7 @@ func verify(ctx context.Context, cmd *cobra.Command, c config.Config) (err error
 		return fmt.Errorf("open view: %w", err)
 	}
 	defer func() { err = errors.Join(err, view.Close()) }()
-	history := flusher.NewHistory(core.log, core.materializer, objstore.NewDir(vfs.Default, c.Server.Data))
+	history := flusher.NewHistory(view, core.log, objstore.NewDir(vfs.Default, c.Server.Data))
 	rows, differences, err := materializer.Verify(ctx, view, history, cmd.OutOrStdout())
 	if err != nil {
 		return err

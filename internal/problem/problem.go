@@ -92,6 +92,9 @@ func (e *Error) Because(cause error) *Error {
 
 // As returns the problem in err's chain, or nil.
 func As(err error) *Error {
+	if err == nil {
+		return nil
+	}
 	var p *Error
 	if errors.As(err, &p) {
 		return p
