@@ -13,10 +13,10 @@ func (s *Server) apiVersionsKey() (apiKey, error) {
 	return newKey(keySpec{
 		name: "ApiVersions", min: 0, max: 4,
 		layout: "v3:str v3:str",
-	}, kmsg.NewPtrApiVersionsRequest, s.serveApiVersions)
+	}, kmsg.NewPtrApiVersionsRequest, s.serveAPIVersions)
 }
 
-func (s *Server) serveApiVersions(_ context.Context, _ *peer, q *kmsg.ApiVersionsRequest) (kmsg.Response, error) {
+func (s *Server) serveAPIVersions(_ context.Context, _ *peer, q *kmsg.ApiVersionsRequest) (kmsg.Response, error) {
 	r := kmsg.NewPtrApiVersionsResponse()
 	if q.Version >= 3 && (!validSoftwareName(q.ClientSoftwareName) || !validSoftwareName(q.ClientSoftwareVersion)) {
 		r.ErrorCode = errInvalidRequest
@@ -28,9 +28,9 @@ func (s *Server) serveApiVersions(_ context.Context, _ *peer, q *kmsg.ApiVersion
 	return r, nil
 }
 
-// unsupportedApiVersions answers a version that is not spoken: in the form of version 0, with the versions of ApiVersions itself, so that the client
+// unsupportedAPIVersions answers a version that is not spoken: in the form of version 0, with the versions of ApiVersions itself, so that the client
 // can ask again.
-func unsupportedApiVersions(k *apiKey) kmsg.Response {
+func unsupportedAPIVersions(k *apiKey) kmsg.Response {
 	r := kmsg.NewPtrApiVersionsResponse()
 	r.ErrorCode = errUnsupportedVersion
 	r.ApiKeys = []kmsg.ApiVersionsResponseApiKey{advertise(k)}

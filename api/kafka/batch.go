@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"hash/crc32"
 	"math/bits"
+	"slices"
 
 	"kalamlog.dev/kalam/log"
 )
@@ -47,6 +48,9 @@ func newBatch(base log.Offset) *batchBuilder { return &batchBuilder{base: base, 
 
 // size is the bytes of the batch so far, 0 without records.
 func (b *batchBuilder) size() int { return len(b.buf) }
+
+// reserve makes room for about n more bytes.
+func (b *batchBuilder) reserve(n int) { b.buf = slices.Grow(b.buf, n+batchHeader) }
 
 // add appends a record at the next offset. Nil keys and values are null.
 func (b *batchBuilder) add(millis int64, key, value []byte) {

@@ -8,6 +8,7 @@ import (
 	"net"
 	"os"
 	"runtime/debug"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -131,13 +132,31 @@ func (c *conn) answer(ctx context.Context, q request) (err error) {
 	if err != nil {
 		return err
 	}
-	c.out = appendResponseHeader(c.out[:0], q.correlation, flexible)
+	c.out = slices.Grow(c.out[:0], responseBytes(response))
+	c.out = appendResponseHeader(c.out, q.correlation, flexible)
 	c.out = finishFrame(response.AppendTo(c.out))
 	err = c.write(c.out)
 	if cap(c.out) > keptOut {
 		c.out = nil
 	}
 	return err
+}
+
+// responseBytes is about how large a response that may be large is.
+func responseBytes(r kmsg.Response) int {
+	f, ok := r.(*kmsg.FetchResponse)
+	if !ok {
+		return 0
+	}
+	const besideRecords = 128
+	n := besideRecords
+	for i := range f.Topics {
+		n += besideRecords
+		for j := range f.Topics[i].Partitions {
+			n += len(f.Topics[i].Partitions[j].RecordBatches) + besideRecords
+		}
+	}
+	return n
 }
 
 // respond returns the response and whether its header is flexible.
@@ -149,7 +168,7 @@ func (c *conn) respond(ctx context.Context, q request) (kmsg.Response, bool, err
 	c.s.metrics.requests.WithLabelValues(k.name).Inc()
 	if !k.speaks(q.version) {
 		if k.code == apiVersionsCode {
-			return unsupportedApiVersions(k), false, nil
+			return unsupportedAPIVersions(k), false, nil
 		}
 		return nil, false, malformed("%s version %d is not spoken, versions %d to %d are", k.name, q.version, k.min, k.max)
 	}

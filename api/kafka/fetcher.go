@@ -117,6 +117,7 @@ func (f *fetcher) add(p *fetchPartition, records []log.Record) error {
 		p.code = errUnknownTopicOrPartition
 		return nil
 	}
+	p.batch.reserve(min(max(0, f.room(p)), jsonGrowth*bytesOf(records)))
 	for i := range records {
 		c, err := materializer.DecodeChange(records[i])
 		if err != nil {
@@ -135,6 +136,17 @@ func (f *fetcher) add(p *fetchPartition, records []log.Record) error {
 		f.bytes += p.batch.size() - before
 	}
 	return nil
+}
+
+// jsonGrowth is about how many bytes of JSON come from one stored byte, for sizing buffers.
+const jsonGrowth = 2
+
+func bytesOf(records []log.Record) int {
+	n := 0
+	for i := range records {
+		n += len(records[i].Data)
+	}
+	return n
 }
 
 // floorMillis turns microseconds into milliseconds.
