@@ -326,6 +326,7 @@ type life struct {
 	started bool
 	checked []checkpointOfFold
 	err     error
+	lag     bool // let the log run ahead now and then before ready
 }
 
 // checkpointOfFold is what was held at a cursor.
@@ -334,7 +335,7 @@ type checkpointOfFold struct {
 	rows   map[string]string
 }
 
-// connect runs one connection: it takes events until limit of them or done, and drops what it was given of the last batch beyond the limit.
+// connect runs one connection: it takes limit events from ready on, or until done, and drops what else the last batch holds.
 func (l *life) connect(ctx context.Context, r *rig, rnd *rand.Rand, limit int, done func(log.Position) bool) error {
 	q := Request{SQL: l.query.sql, Snapshot: true}
 	if l.started {
@@ -350,6 +351,11 @@ func (l *life) connect(ctx context.Context, r *rig, rnd *rand.Rand, limit int, d
 	defer s.Close()
 	l.fold.ready = false
 	for {
+		if l.lag && !l.fold.ready && rnd.IntN(20) == 0 {
+			if err := r.log.Wait(ctx, after(r.log.Position(), 2)); err != nil {
+				return err
+			}
+		}
 		events, err := s.Next(ctx)
 		if err != nil {
 			return err
@@ -359,7 +365,10 @@ func (l *life) connect(ctx context.Context, r *rig, rnd *rand.Rand, limit int, d
 				return fmt.Errorf("%s (%s) at %s: %w", l.query.sql, e.Type, l.fold.cursor, err)
 			}
 			l.started = l.started || e.Type == Ready
-			if limit--; limit < 0 && l.started && e.Type != InitialRow {
+			if l.fold.ready {
+				limit--
+			}
+			if limit < 0 {
 				return nil
 			}
 		}
@@ -371,6 +380,11 @@ func (l *life) connect(ctx context.Context, r *rig, rnd *rand.Rand, limit int, d
 			return nil
 		}
 	}
+}
+
+// after is the position n entries behind p.
+func after(p log.Position, n log.Index) log.Position {
+	return log.PositionOf(log.Part{Group: 1, Index: p.Part(1).Index + n})
 }
 
 func (l *life) remember() {
@@ -481,14 +495,20 @@ func TestHandOver(t *testing.T) {
 	rnd := random(t)
 	r := newRig(t, Options{Progress: 5 * time.Millisecond, BufferBytes: 2000})
 	table := r.create("t", materializer.Shared, 3, 1, "id BIGINT", "a BIGINT", "b TEXT", "c DOUBLE")
-	writers := startLoad(r, table, rnd, 3, 40)
+	const keys = 300 // some hundred calls of Next for the initial rows
+	var rows []materializer.Mutation
+	for id := range keys {
+		rows = append(rows, r.put(table, id, id%10, "5", 0.5))
+	}
+	r.write(rows...)
+	writers := startLoad(r, table, rnd, 3, keys)
 	ctx := testContext(t)
 	var lives []*life
 	var wg sync.WaitGroup
 	for range 8 {
 		own := rand.New(rand.NewPCG(rnd.Uint64(), 4))
 		for range 25 {
-			lives = append(lives, &life{query: randomQuery(t, rnd, table)})
+			lives = append(lives, &life{query: randomQuery(t, rnd, table), lag: true})
 		}
 		mine := lives[len(lives)-25:]
 		wg.Go(func() {
