@@ -91,7 +91,7 @@ func (c *compiler) arithmetic(op string, a, b operand) (operand, error) {
 // nullArgument returns the NULL that DuckDB puts in place of a call with a constant NULL argument.
 func nullArgument(t Type, xs ...operand) (operand, bool) {
 	for _, x := range xs {
-		if x.constant && x.val.kind == Null {
+		if x.constant && x.val.kind == Null && !x.partial {
 			return constantOf(Value{}, t), true
 		}
 	}

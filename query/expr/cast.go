@@ -67,8 +67,10 @@ func castable(from, to Type) error {
 		ok = isNumeric(t) || t == Bool
 	case f == Date:
 		ok = isTimestamp(t)
-	case isTimestamp(f):
-		ok = isTimestamp(t) || t == Date || t == Time
+	case f == Timestamp:
+		ok = t == TimestampTZ || t == Date || t == Time
+	case f == TimestampTZ:
+		ok = t == Timestamp || t == Date
 	case f == UUID && t == Blob || f == Blob && t == UUID:
 		return problem.New(problem.Unsupported, "casting %s to %s is not supported", from, to)
 	}
@@ -111,7 +113,7 @@ func castMode(v Value, from, to Type, try bool) (Value, error) {
 	case v.kind == List:
 		return castList(v, from, to, try)
 	case isNumeric(v.kind) || v.kind == Bool:
-		return castNumber(v, to)
+		return castNumber(v, from, to)
 	}
 	return castTime(v, to)
 }
@@ -140,7 +142,7 @@ func castList(v Value, from, to Type, try bool) (Value, error) {
 	return ListOf(out), nil
 }
 
-func castNumber(v Value, to Type) (Value, error) {
+func castNumber(v Value, from, to Type) (Value, error) {
 	switch k := to.Kind; {
 	case k == Bool:
 		if isFloat(v.kind) {
@@ -152,7 +154,7 @@ func castNumber(v Value, to Type) (Value, error) {
 	case isInteger(k):
 		return castInteger(v, to)
 	case isFloat(k):
-		return castFloat(v, to)
+		return castFloat(v, from, to)
 	}
 	return castDecimal(v, to)
 }
@@ -201,7 +203,7 @@ func castInteger(v Value, to Type) (Value, error) {
 	return IntOf(to.Kind, i), nil
 }
 
-func castFloat(v Value, to Type) (Value, error) {
+func castFloat(v Value, from, to Type) (Value, error) {
 	var f float64
 	switch {
 	case isFloat(v.kind):
@@ -210,9 +212,9 @@ func castFloat(v Value, to Type) (Value, error) {
 			return Value{}, outOfRange(v, to)
 		}
 	case v.kind == Decimal:
-		f = decimalToFloat(v.int128(), v.scale, to.Kind)
+		f = decimalToFloat(v.int128(), v.scale, from.Precision > 18, to.Kind)
 	case v.kind == hugeInt:
-		f = v.int128().floatAs(to.Kind)
+		f = v.int128().floatAs(true, to.Kind)
 	case to.Kind == Real:
 		f = float64(float32(int64(v.lo)))
 	default:
@@ -231,6 +233,8 @@ func castDecimal(v Value, to Type) (Value, error) {
 		u, ok = rescale(v.int128(), v.scale, to.Scale)
 	case v.kind == hugeInt:
 		u, ok = v.int128().mul(pow10(int(to.Scale)))
+	case v.kind == Bool && to.Precision == to.Scale:
+		u, ok = int128Of(int64(v.lo)), true // DuckDB makes TRUE the least fraction, having no whole digit
 	default:
 		u, ok = int128Of(int64(v.lo)).mul(pow10(int(to.Scale)))
 	}

@@ -139,7 +139,7 @@ func (c *compiler) distinct(a, b operand, not bool) (operand, error) {
 func applyTwo(a, b operand, t Type, fn func(a, b Value) (Value, error)) operand {
 	if a.constant && b.constant {
 		if v, err := fn(a.val, b.val); err == nil {
-			return constantOf(v, t)
+			return folded(v, t, a, b)
 		}
 	}
 	f, g := a.run(), b.run()

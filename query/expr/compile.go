@@ -79,9 +79,12 @@ func CompileFilter(n Node, fields []Field) (*Program, error) { return compile(n,
 
 func compile(n Node, fields []Field, filter bool) (*Program, error) {
 	c := compiler{fields: fields}
-	x, err := c.bind(n)
-	if err == nil && filter {
-		x, err = c.castTo(x, typeOf(Bool))
+	var x operand
+	var err error
+	if filter {
+		x, err = c.bindFilter(n)
+	} else {
+		x, err = c.bind(n)
 	}
 	if err == nil {
 		x, err = c.public(x)
@@ -107,11 +110,21 @@ type operand struct {
 	val      Value  // of a constant
 	literal  bool   // a constant as written, which adapts to the type beside it
 	constant bool
-	column   int // its place, or -1 if it is not a plain column
+	partial  bool // a constant that other operands, not constant, did not matter to
+	column   int  // its place, or -1 if it is not a plain column
 }
 
 func constantOf(v Value, t Type) operand {
 	return operand{typ: t, val: v, constant: true, column: -1}
+}
+
+// folded is a constant computed of constants.
+func folded(v Value, t Type, of ...operand) operand {
+	x := constantOf(v, t)
+	for _, y := range of {
+		x.partial = x.partial || y.partial
+	}
+	return x
 }
 
 func computed(t Type, eval evalFn) operand { return operand{typ: t, eval: eval, column: -1} }
@@ -159,7 +172,7 @@ func (c *compiler) public(x operand) (operand, error) {
 
 func (c *compiler) bind(n Node) (operand, error) {
 	if c.depth++; c.depth > maxDepth {
-		return operand{}, problem.New(problem.Unsupported, "the expression is nested more than %d deep", maxDepth)
+		return operand{}, tooDeep()
 	}
 	defer func() { c.depth-- }()
 	switch n := n.(type) {
@@ -298,7 +311,7 @@ func (c *compiler) castTo(x operand, to Type) (operand, error) {
 	if err != nil {
 		return operand{}, err
 	}
-	return constantOf(v, to), nil
+	return folded(v, to, x), nil
 }
 
 // convert adds a cast that is known to exist.
@@ -325,7 +338,7 @@ func (c *compiler) castAll(xs []operand, to Type) error {
 func fold1(x operand, t Type, fn func(Value) (Value, error)) operand {
 	if x.constant {
 		if v, err := fn(x.val); err == nil {
-			return constantOf(v, t)
+			return folded(v, t, x)
 		}
 		v := x.val
 		return computed(t, func(Row) (Value, error) { return fn(v) })
@@ -361,7 +374,7 @@ func strict2(a, b operand, t Type, fn func(a, b Value) (Value, error)) operand {
 	switch {
 	case a.constant && b.constant:
 		if v, err := both(a.val, b.val); err == nil {
-			return constantOf(v, t)
+			return folded(v, t, a, b)
 		}
 	case b.constant && b.val.kind != Null:
 		return rightConstant(a.eval, b.val, t, fn)
@@ -405,7 +418,7 @@ func strictN(xs []operand, t Type, fn func([]Value) (Value, error)) operand {
 // applyN applies fn to all operands, NULLs too. fn must not keep the slice.
 func applyN(xs []operand, t Type, fn func([]Value) (Value, error)) operand {
 	if v, ok := foldN(xs, fn); ok {
-		return constantOf(v, t)
+		return folded(v, t, xs...)
 	}
 	evals := make([]evalFn, len(xs))
 	for i, x := range xs {

@@ -11,10 +11,7 @@ func (c *compiler) bindCase(n Case) (operand, error) {
 		if n.Operand != nil {
 			cond = Binary{Op: "=", L: n.Operand, R: w.Cond}
 		}
-		if conds[i], err = c.bind(cond); err == nil {
-			conds[i], err = c.castTo(conds[i], typeOf(Bool))
-		}
-		if err != nil {
+		if conds[i], err = c.bindFilter(cond); err != nil {
 			return operand{}, err
 		}
 		then, err := c.bind(w.Then)
@@ -54,6 +51,12 @@ func (c *compiler) unify(xs []operand, what string) (Type, error) {
 func choose(conds, results []operand, otherwise operand, t Type) operand {
 	type arm struct{ cond, then evalFn }
 	arms := make([]arm, 0, len(conds))
+	partial := !otherwise.constant || otherwise.partial
+	for i := range conds {
+		for _, x := range [...]operand{conds[i], results[i]} {
+			partial = partial || !x.constant || x.partial
+		}
+	}
 	for i := range conds {
 		if conds[i].constant && (conds[i].val.kind == Null || conds[i].val.lo == 0) {
 			continue
@@ -65,7 +68,7 @@ func choose(conds, results []operand, otherwise operand, t Type) operand {
 		arms = append(arms, arm{conds[i].run(), results[i].run()})
 	}
 	if len(arms) == 0 {
-		otherwise.typ, otherwise.literal, otherwise.column = t, false, -1
+		otherwise.typ, otherwise.literal, otherwise.partial, otherwise.column = t, false, partial, -1
 		return otherwise
 	}
 	last := otherwise.run()
@@ -93,7 +96,9 @@ func (c *compiler) coalesce(xs []operand) (operand, error) {
 		return operand{}, err
 	}
 	if xs[0].constant && xs[0].val.kind != Null {
-		return constantOf(xs[0].val, t), nil
+		x := constantOf(xs[0].val, t)
+		x.partial = true
+		return x, nil
 	}
 	evals := make([]evalFn, len(xs))
 	for i, x := range xs {

@@ -57,6 +57,15 @@ func (p datePart) clock() bool {
 	return false
 }
 
+// iso reports whether p is counted in ISO weeks.
+func (p datePart) iso() bool { return p == "week" || p == "isoyear" || p == "yearweek" }
+
+// isoWeekExists reports whether the year's first day, from which weeks are counted, is a valid date.
+func isoWeekExists(days int64) bool {
+	year, _, _ := dateOf(days)
+	return validDate(year, 1, 1)
+}
+
 // ofClock returns a part of the time of day, microseconds since midnight.
 func (p datePart) ofClock(us int64) int64 {
 	switch p {

@@ -64,29 +64,36 @@ func rescale(u int128, from, to uint8) (int128, bool) {
 // fits reports whether |u| < 10^precision.
 func fits(u int128, precision uint8) bool { return u.absCmp(pow10(int(precision))) < 0 }
 
-// decimalToFloat converts as DuckDB does: exactly representable values by one division, others by parts. exact is
-// the largest whole number that the target kind represents exactly.
-func decimalToFloat(u int128, scale uint8, k Kind) float64 {
+// decimalToFloat converts as DuckDB does: what the target kind represents exactly by one division, others by parts.
+// wide reports that the decimal has more than 18 digits, which DuckDB keeps in 128 bits and rounds differently.
+func decimalToFloat(u int128, scale uint8, wide bool, k Kind) float64 {
 	exact := uint64(1 << 53)
 	if k == Real {
 		exact = 1 << 24
 	}
 	p := pow10Float(int(scale))
 	if scale == 0 || u.absCmp(int128{lo: exact}) <= 0 {
-		return divideAs(u.floatAs(k), p, k)
+		return divideAs(u.floatAs(wide, k), p, k)
 	}
 	quo, rem := u.quoRem(pow10(int(scale)))
+	whole, frac := quo.floatAs(wide, k), rem.floatAs(wide, k)
 	if k == Real {
-		return float64(float32(quo.floatAs(k)) + float32(rem.floatAs(k))/float32(p))
+		return float64(float32(whole) + float32(frac)/float32(p))
 	}
-	return quo.float64() + rem.float64()/p
+	return whole + frac/p
 }
 
-func (a int128) floatAs(k Kind) float64 {
-	if k == Real {
+// floatAs converts a to a float of kind k: by halves if wide, which rounds twice, as DuckDB does.
+func (a int128) floatAs(wide bool, k Kind) float64 {
+	switch {
+	case wide && k == Real:
 		return float64(float32(a.float64()))
+	case wide:
+		return a.float64()
+	case k == Real:
+		return float64(float32(int64(a.lo)))
 	}
-	return a.float64()
+	return float64(int64(a.lo))
 }
 
 func divideAs(a, b float64, k Kind) float64 {

@@ -114,7 +114,7 @@ func (o *oracle) filter(where string) ([]string, error) {
 }
 
 // tally counts the outcomes of a differential run.
-type tally struct{ same, bothFail, refused, nan, differ int }
+type tally struct{ same, bothFail, refused, nan, fault, differ int }
 
 // refusal reports whether err, of Compile, is a refusal that it may give where DuckDB answers: what is not supported; a
 // literal that is no value of the type it is used as, or a cast that does not exist, which DuckDB finds out only when
@@ -197,7 +197,7 @@ func TestDifferentialFilters(t *testing.T) {
 			t.Fatal("too many differences")
 		}
 	}
-	t.Logf("same %d, both fail %d, refused %d, NaN %d", sum.same, sum.bothFail, sum.refused, sum.nan)
+	t.Logf("same %d, both fail %d, refused %d, NaN %d, DuckDB at fault %d", sum.same, sum.bothFail, sum.refused, sum.nan, sum.fault)
 	if sum.refused*20 > sum.same {
 		t.Errorf("%d filters are refused of %d", sum.refused, sum.same)
 	}
@@ -211,6 +211,10 @@ func compareFilter(t *testing.T, o *oracle, g *generator, n Node, sum *tally) {
 	if wantErr != nil {
 		if err == nil {
 			_, err = matching(p, g.rows)
+		}
+		if knownFault(wantErr) {
+			sum.fault++
+			return
 		}
 		if err != nil || failsSomewhere(n, g.fields, g.rows) {
 			sum.bothFail++
@@ -238,12 +242,20 @@ func compareFilter(t *testing.T, o *oracle, g *generator, n Node, sum *tally) {
 			sum.bothFail++
 			return
 		}
+		if knownFault(err) {
+			sum.fault++
+			return
+		}
 		sum.differ++
 		t.Errorf("WHERE %s\nours fails: %v", where, err)
 		return
 	}
 	if !slices.Equal(got, want) && g.nanDifference(got, want, n) {
 		sum.nan++
+		return
+	}
+	if !slices.Equal(got, want) && o.agreesUnoptimized(got, "SELECT id FROM t WHERE "+where+" ORDER BY id") {
+		sum.fault++
 		return
 	}
 	if !slices.Equal(got, want) {
@@ -260,6 +272,31 @@ func (o *oracle) failsUnoptimized(q string) bool {
 	defer o.exec("PRAGMA enable_optimizer")
 	_, err := o.column(q)
 	return err != nil
+}
+
+// agreesUnoptimized reports whether DuckDB gives got once its optimizer is off.
+func (o *oracle) agreesUnoptimized(got []string, q string) bool {
+	o.exec("PRAGMA disable_optimizer")
+	defer o.exec("PRAGMA enable_optimizer")
+	want, err := o.column(q)
+	return err == nil && slices.Equal(got, want)
+}
+
+// knownFault reports whether err, DuckDB's or ours, is of a case in which DuckDB contradicts itself or overflows; each
+// is described in DESIGN.md.
+func knownFault(err error) bool {
+	for _, part := range []string{
+		"can't be cast to the destination type", // TRY_CAST of an infinite TIMESTAMP to TIME fails
+		"rounded is out of the range",           // round(32767::SMALLINT, -1) wraps around
+		"(BC) - 2 is out of the range of DATE",  // there are two days before the first day
+		`nan" is not valid JSON`,                // not in RFC 8259
+		`inf" is not valid JSON`,
+	} {
+		if strings.Contains(err.Error(), part) {
+			return true
+		}
+	}
+	return false
 }
 
 func clip(ids []string) string {
@@ -312,7 +349,7 @@ func TestDifferentialProjections(t *testing.T) {
 			t.Fatal("too many differences")
 		}
 	}
-	t.Logf("same %d, both fail %d, refused %d, NaN %d", sum.same, sum.bothFail, sum.refused, sum.nan)
+	t.Logf("same %d, both fail %d, refused %d, NaN %d, DuckDB at fault %d", sum.same, sum.bothFail, sum.refused, sum.nan, sum.fault)
 	if sum.refused*20 > sum.same {
 		t.Errorf("%d expressions are refused of %d", sum.refused, sum.same)
 	}
@@ -325,6 +362,8 @@ func compareProjection(t *testing.T, o *oracle, g *generator, n Node, sum *tally
 	want, wantErr := o.column(query)
 	got, err, compiled := project(n, g)
 	switch {
+	case wantErr != nil && knownFault(wantErr), err != nil && knownFault(err):
+		sum.fault++
 	case wantErr != nil && (err != nil || failsSomewhere(n, g.fields, g.rows)):
 		sum.bothFail++
 	case wantErr != nil:

@@ -95,7 +95,7 @@ func (g *generator) integer(k Kind) int64 {
 
 func (g *generator) float(k Kind) float64 {
 	f := pick(g, 0, math.Copysign(0, -1), 1, -1, 0.5, 1.5, 2.5, -2.5, 3.7, 0.1, 1e10, 1e15, 1e16, 1e17, 123456.789, 1e-5, 1e-7, math.NaN(),
-		math.Inf(1), math.Inf(-1), 1e300, -1e300, math.MaxFloat64, 9223372036854775807, 2147483647.5, 32767.5, g.NormFloat64(), g.NormFloat64()*1000,
+		math.Inf(1), math.Inf(-1), 1e300, -1e300, math.MaxFloat64, 9223372036854775807, 2147483647.25, 32767.25, 1234567.8, g.NormFloat64()*1e7, g.NormFloat64(), g.NormFloat64()*1000,
 		float64(g.IntN(20)-10), float64(g.IntN(20)-10))
 	if k == Real {
 		if math.Abs(f) > math.MaxFloat32 && !math.IsInf(f, 0) {

@@ -13,12 +13,10 @@ func (c *compiler) jsonCall(name string, xs []operand) (operand, bool, error) {
 		x, err = c.jsonArrow("->>", xs[0], xs[1])
 	case name == "json_exists" && len(xs) == 2:
 		x, err = c.jsonExists(xs)
-	case name == "json_valid" && len(xs) == 1 && (xs[0].typ.Kind == JSON || xs[0].typ.Kind == Text):
-		x = strict1(xs[0], typeOf(Bool), func(v Value) (Value, error) { return BoolOf(ValidJSON(v.str)), nil })
 	case name == "json_type" && len(xs) == 1 && (xs[0].typ.Kind == JSON || xs[0].typ.Kind == Text):
 		x = strict1(xs[0], typeOf(Text), jsonTypeOf)
 	case name == "json_extract", name == "json_extract_string", name == "json_extract_path_text", name == "json_exists",
-		name == "json_valid", name == "json_type":
+		name == "json_type":
 		err = wrongArguments(name, xs)
 	default:
 		return operand{}, false, nil

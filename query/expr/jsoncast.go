@@ -36,7 +36,7 @@ func appendToJSON(dst []byte, v Value) ([]byte, error) {
 	case Bool, SmallInt, Integer, BigInt, tinyInt:
 		return appendText(dst, v), nil
 	case Decimal, hugeInt:
-		return appendNumberJSON(dst, decimalToFloat(v.int128(), v.scale, Double))
+		return appendNumberJSON(dst, decimalToFloat(v.int128(), v.scale, TypeOf(v).Precision > 18, Double))
 	case Real, Double:
 		return appendNumberJSON(dst, v.float())
 	case JSON:
@@ -111,7 +111,7 @@ func castFromJSON(s string, to Type, try bool) (Value, error) {
 			if v.kind == Text {
 				return castText(v, to)
 			}
-			return castNumber(v, to)
+			return castNumber(v, typeOf(v.kind), to)
 		}
 	}
 	return Value{}, problem.New(problem.InvalidValue, "JSON %s is not a %s", shorten(raw), to)

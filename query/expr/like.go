@@ -35,25 +35,22 @@ func (c *compiler) like(op string, a, b operand) (operand, error) {
 		if fold {
 			s, pattern = lowerText(s), lowerText(pattern)
 		}
-		return BoolOf(likeMatch(s, pattern, -1) != negated), nil
+		ok, _ := likeMatch(s, pattern, -1)
+		return BoolOf(ok != negated), nil
 	}), nil
 }
 
 // likeMatcher prepares a constant pattern; the frequent shapes need no general matching.
 func likeMatcher(pattern string, fold bool) func(string) bool {
 	if fold {
-		p := lowerText(pattern)
-		return func(s string) bool { return likeMatch(lowerText(s), p, -1) }
-	}
-	if strings.IndexByte(pattern, '_') >= 0 {
-		return func(s string) bool { return likeMatch(s, pattern, -1) }
+		pattern = lowerText(pattern)
+		return func(s string) bool { ok, _ := likeMatch(lowerText(s), pattern, -1); return ok }
 	}
 	body := strings.Trim(pattern, "%")
-	if strings.IndexByte(body, '%') >= 0 {
-		return func(s string) bool { return likeMatch(s, pattern, -1) }
-	}
 	front, back := strings.HasPrefix(pattern, "%"), strings.HasSuffix(pattern, "%")
 	switch {
+	case strings.ContainsAny(body, "%_"):
+		return func(s string) bool { ok, _ := likeMatch(s, pattern, -1); return ok }
 	case body == "" && pattern != "":
 		return func(string) bool { return true }
 	case front && back:
@@ -67,15 +64,18 @@ func likeMatcher(pattern string, fold bool) func(string) bool {
 }
 
 // likeMatch matches s with a LIKE pattern: % is any text, _ one character. escape, if not -1, takes the next byte
-// literally. It backtracks to the last % only, so it is linear in len(s)*len(pattern).
-func likeMatch(s, pattern string, escape int) bool {
+// literally; dangling reports that matching came to one at the end of the pattern, where it has no meaning. It goes back
+// to the last % only, so its time is at most len(s)*len(pattern).
+func likeMatch(s, pattern string, escape int) (matched, dangling bool) {
 	i, p := 0, 0
 	starAt, starFrom := -1, 0
 	for i < len(s) || p < len(pattern) {
 		if p < len(pattern) {
-			c := pattern[p]
-			switch {
-			case escape >= 0 && int(c) == escape && p+1 < len(pattern):
+			switch c := pattern[p]; {
+			case escape >= 0 && int(c) == escape:
+				if p+1 == len(pattern) && i < len(s) {
+					return false, true
+				}
 				if i < len(s) && s[i] == pattern[p+1] {
 					i, p = i+1, p+2
 					continue
@@ -84,23 +84,21 @@ func likeMatch(s, pattern string, escape int) bool {
 				p++
 				starAt, starFrom = p, i
 				continue
-			case c == '_':
-				if i < len(s) {
-					_, n := utf8.DecodeRuneInString(s[i:])
-					i, p = i+n, p+1
-					continue
-				}
+			case c == '_' && i < len(s):
+				_, n := utf8.DecodeRuneInString(s[i:])
+				i, p = i+n, p+1
+				continue
 			case i < len(s) && s[i] == c:
 				i, p = i+1, p+1
 				continue
 			}
 		}
 		if starAt < 0 || starFrom >= len(s) {
-			return false
+			return false, false
 		}
 		_, n := utf8.DecodeRuneInString(s[starFrom:])
 		starFrom += n
 		i, p = starFrom, starAt
 	}
-	return true
+	return true, false
 }

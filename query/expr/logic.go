@@ -97,6 +97,57 @@ func (c *compiler) bindLogic(n Binary) (operand, error) {
 	return or(a, b), nil
 }
 
+// bindFilter binds a condition of which only TRUE counts, as that of WHERE or of WHEN: in its ANDs nothing is evaluated
+// after what is not true, be it NULL.
+func (c *compiler) bindFilter(n Node) (operand, error) {
+	x, ok := n.(Binary)
+	if !ok || x.Op != "AND" && x.Op != "OR" {
+		cond, err := c.bind(n)
+		if err != nil {
+			return operand{}, err
+		}
+		return c.castTo(cond, typeOf(Bool))
+	}
+	if c.depth++; c.depth > maxDepth {
+		return operand{}, tooDeep()
+	}
+	defer func() { c.depth-- }()
+	a, err := c.bindFilter(x.L)
+	if err != nil {
+		return operand{}, err
+	}
+	b, err := c.bindFilter(x.R)
+	if err != nil {
+		return operand{}, err
+	}
+	if x.Op == "OR" {
+		return or(a, b), nil
+	}
+	return both(a, b), nil
+}
+
+func tooDeep() error {
+	return problem.New(problem.Unsupported, "the expression is nested more than %d deep", maxDepth)
+}
+
+// both is AND that does not evaluate b where a is not true.
+func both(a, b operand) operand {
+	if a.constant {
+		if a.val.kind == Null || a.val.lo == 0 {
+			return decided(a.val, a, b)
+		}
+		return b
+	}
+	f, g := a.run(), b.run()
+	return computed(typeOf(Bool), func(row Row) (Value, error) {
+		x, err := f(row)
+		if err != nil || x.kind == Null || x.lo == 0 {
+			return x, err
+		}
+		return g(row)
+	})
+}
+
 // and does not evaluate b where a is false.
 func and(a, b operand) operand {
 	if a.constant && (b.constant || a.val.kind == Bool) {
@@ -139,11 +190,18 @@ func or(a, b operand) operand {
 func constantSide(a, b operand, decisive uint64) operand {
 	switch {
 	case a.val.kind == Bool && a.val.lo == decisive:
-		return constantOf(a.val, typeOf(Bool))
+		return decided(a.val, a, b)
 	case a.val.kind == Bool:
 		return b
 	case b.val.kind == Bool && b.val.lo == decisive:
-		return constantOf(b.val, typeOf(Bool))
+		return decided(b.val, a, b)
 	}
-	return constantOf(Value{}, typeOf(Bool))
+	return decided(Value{}, a, b)
+}
+
+// decided is a constant that does not depend on b if b is not constant.
+func decided(v Value, a, b operand) operand {
+	x := folded(v, typeOf(Bool), a, b)
+	x.partial = x.partial || !b.constant
+	return x
 }

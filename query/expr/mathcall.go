@@ -61,9 +61,6 @@ func (c *compiler) abs(xs []operand) (operand, error) {
 	if len(xs) != 1 {
 		return operand{}, wrongArguments("abs", xs)
 	}
-	if xs[0].typ.Kind == Null {
-		return operand{}, wrongArguments("abs", xs)
-	}
 	kinds := numericKinds()
 	x, err := c.numericArgument("abs", xs, kinds[:])
 	if err != nil {
@@ -91,7 +88,7 @@ func (c *compiler) abs(xs []operand) (operand, error) {
 }
 
 func (c *compiler) sign(xs []operand) (operand, error) {
-	if len(xs) != 1 || xs[0].typ.Kind == Null {
+	if len(xs) != 1 {
 		return operand{}, wrongArguments("sign", xs)
 	}
 	var buf [13]Kind
@@ -120,7 +117,7 @@ func (c *compiler) sign(xs []operand) (operand, error) {
 
 // whole is floor or ceil.
 func (c *compiler) whole(name string, xs []operand) (operand, error) {
-	if len(xs) != 1 || xs[0].typ.Kind == Null {
+	if len(xs) != 1 {
 		return operand{}, wrongArguments(name, xs)
 	}
 	x, err := c.numericArgument(name, xs, []Kind{Real, Double, Decimal})
@@ -157,7 +154,7 @@ func wholeDecimal(u int128, scale uint8, up bool) int128 {
 
 // round is round or trunc, with or without digits after the point.
 func (c *compiler) round(name string, xs []operand) (operand, error) {
-	if len(xs) == 0 || len(xs) > 2 || xs[0].typ.Kind == Null {
+	if len(xs) == 0 || len(xs) > 2 {
 		return operand{}, wrongArguments(name, xs)
 	}
 	var buf [13]Kind

@@ -45,6 +45,9 @@ func appendSQL(dst []byte, n Node) []byte {
 		dst = append(appendSQL(append(dst, word...), n.X), " AS "...)
 		return append(append(dst, n.Type.String()...), ')')
 	case Call:
+		if n.Name == "position" {
+			n.Name = "strpos" // position is syntax of its own
+		}
 		dst = append(append(dst, n.Name...), '(')
 		return append(appendSQLs(dst, n.Args), ')')
 	case Array:

@@ -75,6 +75,9 @@ func appendFloat(dst []byte, f float64, bits int) []byte {
 	case math.IsInf(f, -1):
 		return append(dst, "-inf"...)
 	}
+	if bits == 32 {
+		bits = real32Width(f)
+	}
 	var buf [32]byte
 	digits := strconv.AppendFloat(buf[:0], f, 'e', -1, bits)
 	e := len(digits) - 1

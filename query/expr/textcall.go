@@ -8,7 +8,8 @@ import (
 	"kalamlog.dev/kalam/internal/problem"
 )
 
-func upperText(s string) string { return strings.ToUpper(s) }
+// upperText maps each character by itself, as DuckDB does; ß, which Go leaves, becomes ẞ.
+func upperText(s string) string { return strings.ReplaceAll(strings.ToUpper(s), "ß", "ẞ") }
 
 // textCall binds functions that test or change whole texts.
 func (c *compiler) textCall(name string, xs []operand) (operand, bool, error) {
@@ -43,6 +44,9 @@ func (c *compiler) textCall(name string, xs []operand) (operand, bool, error) {
 	case "contains":
 		if len(xs) == 2 && xs[0].typ.Kind == List {
 			return operand{}, false, nil
+		}
+		if len(xs) == 2 && xs[0].typ.Kind == Null {
+			return constantOf(Value{}, boolean), true, nil
 		}
 		return c.strict(name, xs, boolean, two, func(v arguments) (Value, error) {
 			return BoolOf(strings.Contains(v[0].str, v[1].str)), nil
@@ -95,28 +99,12 @@ func likeEscape(name string) func(v arguments) (Value, error) {
 		if fold {
 			s, pattern = lowerText(s), lowerText(pattern)
 		}
-		ok, err := matchEscaped(s, pattern, escape)
-		return BoolOf(ok != negated), err
-	}
-}
-
-// matchEscaped is likeMatch that refuses an escape at the end of the pattern if matching comes to it.
-func matchEscaped(s, pattern string, escape int) (bool, error) {
-	if escape >= 0 && danglingEscape(pattern, byte(escape)) {
-		return false, problem.New(problem.SyntaxError, "the LIKE pattern ends with its escape character")
-	}
-	return likeMatch(s, pattern, escape), nil
-}
-
-func danglingEscape(pattern string, escape byte) bool {
-	for i := 0; i < len(pattern); i++ {
-		if pattern[i] == escape {
-			if i++; i == len(pattern) {
-				return true
-			}
+		ok, dangling := likeMatch(s, pattern, escape)
+		if dangling {
+			return Value{}, problem.New(problem.SyntaxError, "the LIKE pattern ends with its escape character")
 		}
+		return BoolOf(ok != negated), nil
 	}
-	return false
 }
 
 // concatAll is concat(): NULLs are empty text; lists join lists.

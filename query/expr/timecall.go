@@ -71,9 +71,6 @@ func (c *compiler) datePart(name string, part datePart, x operand) (operand, err
 	if part == "epoch" {
 		t = typeOf(Double)
 	}
-	if x.typ.Kind == Null {
-		return constantOf(Value{}, t), nil
-	}
 	x, err := c.timeArgument(name, x, Date, Time, Timestamp, TimestampTZ, interval, timeTZ)
 	if err != nil {
 		return operand{}, err
@@ -96,6 +93,8 @@ func (c *compiler) datePart(name string, part datePart, x operand) (operand, err
 			return Value{}, nil
 		case part.clock():
 			return IntOf(BigInt, part.ofClock(us)), nil
+		case part.iso() && !isoWeekExists(days):
+			return Value{}, problem.New(problem.OutOfRange, "the %s of %s is out of range", part, v)
 		}
 		return IntOf(BigInt, part.ofDate(days, zoned)), nil
 	}), nil
@@ -139,7 +138,7 @@ func epochSeconds(v Value) (Value, error) {
 
 // epochUnits is epoch_ms or epoch_us.
 func (c *compiler) epochUnits(name string, xs []operand) (operand, error) {
-	if len(xs) != 1 || xs[0].typ.Kind == Null {
+	if len(xs) != 1 {
 		return operand{}, wrongArguments(name, xs)
 	}
 	kinds := []Kind{Date, Time, Timestamp, TimestampTZ, interval, timeTZ}
@@ -180,7 +179,7 @@ func timestampOfMillis(v Value) (Value, error) {
 }
 
 func (c *compiler) dateTrunc(name string, xs []operand) (operand, error) {
-	if len(xs) != 2 || xs[1].typ.Kind == Null {
+	if len(xs) != 2 {
 		return operand{}, wrongArguments(name, xs)
 	}
 	part, err := constantPart(name, xs[0])
@@ -228,7 +227,7 @@ func (c *compiler) dateDiff(name string, xs []operand) (operand, error) {
 	kinds := []signature{{Date, Date}, {Time, Time}, {Timestamp, Timestamp}, {TimestampTZ, TimestampTZ}}
 	s, ok := chooseOverload(xs[1].static(), xs[2].static(), kinds)
 	switch {
-	case !ok || xs[1].typ.Kind == Null || xs[2].typ.Kind == Null:
+	case !ok:
 		return operand{}, wrongArguments(name, xs)
 	case s.a == Time, s.a == TimestampTZ, part == "epoch", part == "era", part == "isoyear", part == "yearweek":
 		return operand{}, problem.New(problem.Unsupported, "%s by %s of %s is not supported", name, part, s.a)
@@ -241,8 +240,8 @@ func (c *compiler) dateDiff(name string, xs []operand) (operand, error) {
 }
 
 func boundaries(part datePart, a, b Value) (Value, error) {
-	d1, us1, ok1 := dayAndClock(a)
-	d2, us2, ok2 := dayAndClock(b)
+	d1, _, ok1 := dayAndClock(a)
+	d2, _, ok2 := dayAndClock(b)
 	if !ok1 || !ok2 {
 		return Value{}, nil
 	}
@@ -262,32 +261,38 @@ func boundaries(part datePart, a, b Value) (Value, error) {
 	case "millennium":
 		return IntOf(BigInt, y2/1000-y1/1000), nil
 	case "week":
-		w1, w2 := d1-isoWeekday(d1), d2-isoWeekday(d2)
-		return IntOf(BigInt, (w2-w1)/7), nil
+		return IntOf(BigInt, (d2-d1)/7), nil
 	case "day", "dow", "isodow", "doy":
 		return IntOf(BigInt, d2-d1), nil
 	}
-	return clockBoundaries(part, a, b, d1, us1, d2, us2)
+	return clockBoundaries(part, a, b, d1, d2)
 }
 
-func clockBoundaries(part datePart, a, b Value, d1, us1, d2, us2 int64) (Value, error) {
+// clockBoundaries counts in seconds where it can: the microseconds of a distant date are out of range.
+func clockBoundaries(part datePart, a, b Value, d1, d2 int64) (Value, error) {
 	unit := map[datePart]int64{
 		"hour": microsPerHour, "minute": microsPerMinute, "second": microsPerSecond, "millisecond": 1000, "microsecond": 1,
 	}[part]
-	t1, ok1 := timestampOf(d1, us1)
-	t2, ok2 := timestampOf(d2, us2)
-	if !ok1 || !ok2 {
-		return Value{}, problem.New(problem.OutOfRange, "the difference of %s and %s is out of range", b, a)
+	if a.kind == Date && unit >= microsPerSecond {
+		unit /= microsPerSecond
+		return IntOf(BigInt, d2*86400/unit-d1*86400/unit), nil
 	}
-	r, ok := subInt64(t2/unit, t1/unit)
-	if !ok {
+	perDay := microsPerDay / unit
+	t1, ok1 := mulInt64(d1, perDay)
+	t2, ok2 := mulInt64(d2, perDay)
+	if a.kind != Date {
+		t1, ok1 = floorDiv(int64(a.lo), unit), true
+		t2, ok2 = floorDiv(int64(b.lo), unit), true
+	}
+	r, ok := subInt64(t2, t1)
+	if !ok || !ok1 || !ok2 {
 		return Value{}, problem.New(problem.OutOfRange, "the difference of %s and %s is out of range", b, a)
 	}
 	return IntOf(BigInt, r), nil
 }
 
 func (c *compiler) lastDay(xs []operand) (operand, error) {
-	if len(xs) != 1 || xs[0].typ.Kind == Null {
+	if len(xs) != 1 {
 		return operand{}, wrongArguments("last_day", xs)
 	}
 	x, err := c.timeArgument("last_day", xs[0], Date, Timestamp, TimestampTZ)
@@ -300,6 +305,10 @@ func (c *compiler) lastDay(xs []operand) (operand, error) {
 			return Value{}, nil
 		}
 		year, month, _ := dateOf(days)
-		return IntOf(Date, daysOf(year, month, daysInMonth(year, month))), nil
+		last := daysOf(year, month, daysInMonth(year, month))
+		if last >= maxDate {
+			return Value{}, problem.New(problem.OutOfRange, "last_day(%s) is out of range", v)
+		}
+		return IntOf(Date, last), nil
 	}), nil
 }

@@ -15,22 +15,25 @@ import (
 // Batch splits and parses a batch of statements. A *problem.Error SyntaxError carries the 1-based character position
 // in its statement and the statement's number.
 func Batch(sql string) ([]Parsed, error) {
-	if err := checkText(sql); err != nil {
-		return nil, err
-	}
-	pieces, err := split(sql)
+	pieces, err := Split(sql)
 	if err != nil {
 		return nil, err
 	}
 	out := make([]Parsed, 0, len(pieces))
 	for i, p := range pieces {
-		s, err := parseStatement(p)
+		s, err := One(p)
 		if err != nil {
-			return nil, inStatement(err, i+1)
+			return nil, InStatement(err, i+1)
 		}
-		out = append(out, Parsed{Statement: s, Text: p.text, Offset: p.offset, Params: p.params})
+		out = append(out, s)
 	}
 	return out, nil
+}
+
+// One parses one statement of a batch.
+func One(p Piece) (Parsed, error) {
+	s, err := parseStatement(p)
+	return Parsed{Statement: s, Text: p.text, Offset: p.offset, Params: p.params}, err
 }
 
 // Expr parses one expression.
@@ -50,7 +53,7 @@ func Expr(sql string) (expr.Node, error) {
 	return n, shift(err, len(before))
 }
 
-func parseExpr(p piece) (expr.Node, error) {
+func parseExpr(p Piece) (expr.Node, error) {
 	stmt, err := parsePG(p)
 	if err != nil {
 		return nil, err
@@ -60,7 +63,7 @@ func parseExpr(p piece) (expr.Node, error) {
 		s.LimitCount != nil || len(s.SortClause) > 0 || s.TargetList[0].GetResTarget().GetName() != "" {
 		return nil, problem.New(problem.SyntaxError, "expected one expression")
 	}
-	t := translator{piece: p}
+	t := translator{Piece: p}
 	return t.node(s.TargetList[0].GetResTarget().GetVal())
 }
 
@@ -85,7 +88,7 @@ func checkText(sql string) error {
 }
 
 // parseStatement dispatches on a statement's first word.
-func parseStatement(p piece) (Statement, error) {
+func parseStatement(p Piece) (Statement, error) {
 	l := &lexer{src: p.text}
 	first, err := l.next()
 	if err != nil {
@@ -103,7 +106,7 @@ func parseStatement(p piece) (Statement, error) {
 	if err != nil {
 		return nil, err
 	}
-	t := translator{piece: p}
+	t := translator{Piece: p}
 	return t.statement(stmt)
 }
 
@@ -124,7 +127,7 @@ func refusedWords() []string {
 
 // parsePG parses one statement with PostgreSQL's grammar. The operator // has the precedence of / in DuckDB but not
 // in PostgreSQL: it is read as %, and the translator turns it back.
-func parsePG(p piece) (*pg.Node, error) {
+func parsePG(p Piece) (*pg.Node, error) {
 	tree, err := pg.Parse(p.pgText())
 	if err != nil {
 		return nil, pgProblem(p, err)
@@ -135,7 +138,7 @@ func parsePG(p piece) (*pg.Node, error) {
 	return tree.Stmts[0].Stmt, nil
 }
 
-func (p piece) pgText() string {
+func (p Piece) pgText() string {
 	if len(p.floors) == 0 {
 		return p.text
 	}
@@ -146,7 +149,7 @@ func (p piece) pgText() string {
 	return string(b)
 }
 
-func pgProblem(p piece, err error) error {
+func pgProblem(p Piece, err error) error {
 	var e *parser.Error
 	if !errors.As(err, &e) {
 		return problem.New(problem.Unsupported, "statement is too deeply nested or too long").Because(err)

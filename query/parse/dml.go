@@ -81,7 +81,7 @@ func (t *translator) valuesRow(in *Insert, items []*pg.Node) ([]expr.Node, error
 		}
 		var err error
 		// A row of VALUES sees no columns.
-		if row[i], err = (&translator{piece: t.piece}).node(n); err != nil {
+		if row[i], err = (&translator{Piece: t.Piece}).node(n); err != nil {
 			return nil, err
 		}
 	}
@@ -100,7 +100,7 @@ func (t *translator) onConflict(in *Insert, c *pg.OnConflictClause) error {
 		return nil
 	}
 	in.OnConflict = ConflictUpdate
-	inner := translator{piece: t.piece, tables: append(append([]string{}, t.tables...), excluded), schema: t.schema}
+	inner := translator{Piece: t.Piece, tables: append(append([]string{}, t.tables...), excluded), schema: t.schema}
 	var err error
 	if in.Update, err = inner.sets(c.TargetList); err != nil {
 		return err

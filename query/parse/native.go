@@ -17,14 +17,14 @@ func isNative(word string) bool {
 
 // native reads Kalam's own statements, token by token. The first error sticks.
 type native struct {
-	piece
+	Piece
 	lex *lexer
 	tok token // the next token, not yet taken
 	err error
 }
 
-func parseNative(p piece, l *lexer, word string) (Statement, error) {
-	n := &native{piece: p, lex: l}
+func parseNative(p Piece, l *lexer, word string) (Statement, error) {
+	n := &native{Piece: p, lex: l}
 	n.advance()
 	s := n.statement(word)
 	if n.err == nil && s == nil {
@@ -83,7 +83,7 @@ func (n *native) show() Statement {
 // describe reads DESCRIBE t. DESCRIBE of a query is a query itself.
 func (n *native) describe() Statement {
 	if n.tok.is("select") || n.tok.is("with") || n.tok.is("from") || n.tok.isSymbol("(") {
-		return parseSelect(n.piece)
+		return parseSelect(n.Piece)
 	}
 	n.accept("table")
 	return n.finish(Describe{Table: n.tableName()})
@@ -112,9 +112,9 @@ func (n *native) explain() Statement {
 }
 
 // rest returns what is left as a piece of its own.
-func (n *native) rest() piece {
+func (n *native) rest() Piece {
 	at := n.tok.start
-	r := piece{text: n.text[at:], offset: n.offset + at, params: n.params}
+	r := Piece{text: n.text[at:], offset: n.offset + at, params: n.params}
 	for _, f := range n.floors {
 		if f >= at {
 			r.floors = append(r.floors, f-at)

@@ -8,7 +8,7 @@ import (
 
 // parseSelect keeps a query's text and, as far as PostgreSQL's grammar understands it, its shape. It refuses nothing:
 // DuckDB's parser has the last word on queries.
-func parseSelect(p piece) Select {
+func parseSelect(p Piece) Select {
 	out := Select{Text: p.text}
 	stmt, err := parsePG(p)
 	if err != nil {
@@ -20,7 +20,7 @@ func parseSelect(p piece) Select {
 		out.WhyNot = "it is more than SELECT ... FROM one table WHERE ..."
 		return out
 	}
-	t := translator{piece: p}
+	t := translator{Piece: p}
 	if out.Simple, err = t.simple(s); err != nil {
 		out.Simple = nil
 		out.WhyNot = err.Error()

@@ -16,23 +16,35 @@ const maxDepth = 250
 // maxTokens bounds the length of a statement in tokens, literals of a VALUES list included.
 const maxTokens = 2_000_000
 
-// piece is one statement's text with what its tokens told.
-type piece struct {
+// Piece is one statement's text with what its tokens told.
+type Piece struct {
 	text   string
 	offset int   // of text in the batch
 	params int   // highest $n
 	floors []int // offsets in text of the operator //
 }
 
+// Text returns the statement's text.
+func (p Piece) Text() string { return p.text }
+
+// Split cuts a batch into its statements without parsing them. Comments are the same as white space; empty statements
+// are dropped. The error is a *problem.Error SyntaxError.
+func Split(sql string) ([]Piece, error) {
+	if err := checkText(sql); err != nil {
+		return nil, err
+	}
+	return split(sql)
+}
+
 // split cuts a batch at the semicolons outside of strings, quoted identifiers and comments. It works on text that the
 // parsers do not understand. Empty statements are dropped.
-func split(sql string) ([]piece, error) {
-	var pieces []piece
+func split(sql string) ([]Piece, error) {
+	var pieces []Piece
 	l := &lexer{src: sql}
 	for {
 		p, more, err := l.statement()
 		if err != nil {
-			return pieces, inStatement(err, len(pieces)+1)
+			return pieces, InStatement(err, len(pieces)+1)
 		}
 		if p.text != "" {
 			pieces = append(pieces, p)
@@ -44,7 +56,7 @@ func split(sql string) ([]piece, error) {
 }
 
 // statement reads up to the next semicolon or the end. more is false at the end.
-func (l *lexer) statement() (p piece, more bool, err error) {
+func (l *lexer) statement() (p Piece, more bool, err error) {
 	start, end, depth := -1, 0, 0
 	for n := 0; ; n++ {
 		t, err := l.next()
@@ -77,7 +89,7 @@ func nesting(t token, depth int) int {
 	return depth
 }
 
-func (p *piece) note(t token, start int) {
+func (p *Piece) note(t token, start int) {
 	switch {
 	case t.kind == tokenParam:
 		if n, err := strconv.Atoi(t.text[1:]); err == nil {
@@ -115,8 +127,8 @@ func charPosition(s string, offset int) int {
 	return utf8.RuneCountInString(s[:offset]) + 1
 }
 
-// inStatement sets the number of the statement in a problem that has none.
-func inStatement(err error, n int) error {
+// InStatement sets the number of the statement in a problem that has none.
+func InStatement(err error, n int) error {
 	p := problem.As(err)
 	if p == nil || p.Statement != 0 {
 		return err
@@ -135,3 +147,57 @@ func QuoteIdentifier(name string) string {
 func QuoteString(s string) string {
 	return `'` + strings.ReplaceAll(s, `'`, `''`) + `'`
 }
+
+// Locate returns the 1-based character position of the first identifier called name in an SQL text, 0 if there is none.
+func Locate(text, name string) int {
+	l := &lexer{src: text}
+	for {
+		t, err := l.next()
+		if err != nil || t.kind == tokenEnd {
+			return 0
+		}
+		if (t.kind == tokenWord || t.kind == tokenQuoted) && t.word() == name {
+			return charPosition(text, t.start)
+		}
+	}
+}
+
+// Chain reads the dotted identifiers that begin at a byte offset of text: ns.t, "a b".t.*. It returns the folded names,
+// the offset at which each begins, and the end of the last one. A star at the end is returned as "*".
+func Chain(text string, at int) (names []string, starts []int, end int) {
+	if at < 0 || at >= len(text) {
+		return nil, nil, at
+	}
+	l := &lexer{src: text, pos: at}
+	for {
+		t, err := l.next()
+		if err != nil {
+			return names, starts, end
+		}
+		switch {
+		case t.kind == tokenWord, t.kind == tokenQuoted:
+			names = append(names, t.word())
+		case t.isSymbol("*"):
+			return append(names, "*"), append(starts, t.start), t.end
+		default:
+			return names, starts, end
+		}
+		starts, end = append(starts, t.start), t.end
+		if dot, err := l.next(); err != nil || !dot.isSymbol(".") {
+			return names, starts, end
+		}
+	}
+}
+
+// Word returns the next token at a byte offset if it is a bare word or one symbol, in lower case, with its extent.
+func Word(text string, at int) (word string, start, end int) {
+	l := &lexer{src: text, pos: min(max(at, 0), len(text))}
+	t, err := l.next()
+	if err != nil || t.kind != tokenWord && t.kind != tokenSymbol {
+		return "", at, at
+	}
+	return strings.ToLower(t.text), t.start, t.end
+}
+
+// CharPosition turns a 0-based byte offset into text into a 1-based character position.
+func CharPosition(text string, offset int) int { return charPosition(text, offset) }

@@ -11,7 +11,7 @@ import (
 
 // translator turns PostgreSQL's parse tree of one piece into statements and expressions.
 type translator struct {
-	piece
+	Piece
 	tables []string // names that may qualify a column: the table, its alias, "excluded"
 	schema string   // namespace that may qualify the first of tables
 }

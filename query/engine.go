@@ -1,0 +1,118 @@
+package query
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync/atomic"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"kalamlog.dev/kalam/internal/clock"
+	"kalamlog.dev/kalam/log"
+	"kalamlog.dev/kalam/materializer"
+	"kalamlog.dev/kalam/query/duck"
+)
+
+// Jobs is what the engine needs of the flusher.
+type Jobs interface {
+	// Flush starts a flush of t, or answers with the one that runs. It returns the job's id.
+	Flush(ctx context.Context, t *materializer.Table) (string, error)
+	// Kill cancels a job; *problem.Error UnknownJob.
+	Kill(ctx context.Context, id string) error
+}
+
+// Options: zero means default.
+type Options struct {
+	Log               *log.Log                   // required
+	Materializer      *materializer.Materializer // required
+	Writer            *materializer.Writer       // required
+	IDs               *materializer.IDs          // for generated ids; one generator a node, default that of node 1
+	Jobs              Jobs                       // may be set later by SetJobs, if the flusher is made after the engine
+	DataDir           string                     // required: data files' paths are relative to it
+	Clock             clock.Clock                // default the machine's
+	Logger            *slog.Logger               // default discards
+	Registerer        prometheus.Registerer      // metrics kalam_query_*; nil: none
+	MaxPlans          int                        // of the plan cache, default 1000
+	Threads           int                        // DuckDB's, default GOMAXPROCS
+	MemoryLimit       string                     // DuckDB's, default "1GB"
+	MaxConcurrent     int                        // queries in DuckDB at once, others wait; default 64
+	DefaultPartitions int                        // of CREATE TABLE, default materializer.DefaultPartitions
+	DefaultSharding   string                     // of CREATE TABLE, default the flusher's
+}
+
+func (o *Options) setDefaults() {
+	if o.IDs == nil {
+		o.IDs = materializer.NewIDs(1)
+	}
+	if o.Clock == nil {
+		o.Clock = clock.System{}
+	}
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	if o.MaxPlans <= 0 {
+		o.MaxPlans = 1000
+	}
+	if o.DefaultPartitions <= 0 {
+		o.DefaultPartitions = materializer.DefaultPartitions
+	}
+}
+
+func (o *Options) validate() error {
+	var errs []error
+	for name, missing := range map[string]bool{
+		"Log": o.Log == nil, "Materializer": o.Materializer == nil, "Writer": o.Writer == nil, "DataDir": o.DataDir == "",
+	} {
+		if missing {
+			errs = append(errs, errors.New("query: Options."+name+" is required"))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// Engine is safe for concurrent use.
+type Engine struct {
+	Options
+	db       *duck.DB
+	mirrors  *duck.Mirrors
+	computed map[string]*duck.Computed // by qualified name
+	plans    *planCache
+	metrics  *metrics
+	jobs     atomic.Pointer[Jobs]
+}
+
+// New starts the engine. Close it before the log.
+func New(o Options) (*Engine, error) {
+	o.setDefaults()
+	if err := o.validate(); err != nil {
+		return nil, err
+	}
+	e := &Engine{Options: o}
+	var err error
+	if e.metrics, err = newMetrics(o.Registerer); err != nil {
+		return nil, err
+	}
+	if e.plans, err = newPlanCache(o.MaxPlans, e.metrics); err != nil {
+		return nil, err
+	}
+	e.db, err = duck.Open(duck.Options{
+		DataDir: o.DataDir, Threads: o.Threads, MemoryLimit: o.MemoryLimit, MaxConnections: o.MaxConcurrent,
+	})
+	if err != nil {
+		return nil, fmt.Errorf("open sql engine: %w", err)
+	}
+	e.mirrors = duck.NewMirrors(e.db, o.Log, o.Materializer, o.Logger)
+	e.computed = e.computedTables()
+	if o.Jobs != nil {
+		e.SetJobs(o.Jobs)
+	}
+	return e, nil
+}
+
+// SetJobs gives the engine the flusher that FLUSH TABLE and KILL JOB speak to.
+func (e *Engine) SetJobs(j Jobs) { e.jobs.Store(&j) }
+
+// Close waits for the queries that run and frees the engine. It is idempotent.
+func (e *Engine) Close() error { return e.db.Close() }

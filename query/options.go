@@ -1,0 +1,79 @@
+package query
+
+import (
+	"strconv"
+	"strings"
+	"time"
+
+	"kalamlog.dev/kalam/internal/problem"
+	"kalamlog.dev/kalam/materializer"
+	"kalamlog.dev/kalam/query/parse"
+)
+
+// setOption applies one option of WITH (...) to a definition.
+func setOption(def *materializer.Table, o parse.Option) (err error) {
+	switch o.Name {
+	case "type":
+		def.Kind = materializer.TableKind(strings.ToLower(o.Value))
+	case "partitions":
+		if def.Partitions, err = strconv.Atoi(o.Value); err != nil {
+			return invalidOption(o, "a number")
+		}
+	case "partition_by":
+		for part := range strings.SplitSeq(o.Value, ",") {
+			def.Options.PartitionBy = append(def.Options.PartitionBy, strings.TrimSpace(part))
+		}
+	case "sharding":
+		def.Options.Sharding = o.Value
+	case "ttl":
+		def.Options.TTL, err = duration(o)
+	case "retention":
+		def.Options.Retention, err = duration(o)
+	case "flush_rows":
+		if def.Options.FlushRows, err = strconv.ParseInt(o.Value, 10, 64); err != nil {
+			return invalidOption(o, "a number")
+		}
+	default:
+		return problem.New(problem.InvalidDefinition, "unknown table option %q", o.Name).
+			WithHint("the options are type, partitions, partition_by, sharding, ttl, retention and flush_rows")
+	}
+	return err
+}
+
+func invalidOption(o parse.Option, want string) error {
+	return problem.New(problem.InvalidDefinition, "option %s = %q is not %s", o.Name, o.Value, want)
+}
+
+// duration reads 90 (seconds), '36h', '7 days'.
+func duration(o parse.Option) (time.Duration, error) {
+	if d, err := time.ParseDuration(o.Value); err == nil {
+		return d, nil
+	}
+	fields := strings.Fields(o.Value)
+	if len(fields) == 1 {
+		number := strings.TrimRight(fields[0], "abcdefghijklmnopqrstuvwxyz")
+		fields = []string{number, strings.TrimPrefix(fields[0], number)}
+	}
+	n, err := strconv.ParseInt(fields[0], 10, 64)
+	unit := unitOf(strings.TrimSuffix(strings.ToLower(fields[len(fields)-1]), "s"))
+	if err != nil || len(fields) != 2 || unit == 0 || n > int64(1<<62)/int64(unit) {
+		return 0, invalidOption(o, "a duration").(*problem.Error).WithHint("write '36h', '7 days' or a number of seconds")
+	}
+	return time.Duration(n) * unit, nil
+}
+
+func unitOf(name string) time.Duration {
+	switch name {
+	case "", "second", "sec":
+		return time.Second
+	case "minute", "min":
+		return time.Minute
+	case "hour", "h":
+		return time.Hour
+	case "day", "d":
+		return 24 * time.Hour
+	case "week", "w":
+		return 7 * 24 * time.Hour
+	}
+	return 0
+}
