@@ -32,6 +32,7 @@ func (l *Log) checkpoint(ctx context.Context) error {
 	case <-ctx.Done():
 		return fmt.Errorf("wait for a checkpoint: %w", context.Cause(ctx))
 	}
+	keep := l.keepEntries()
 	// What this makes durable the snapshot's own Sync, during which nothing is applied, need not.
 	if err := l.replica.syncState(); err != nil {
 		return err
@@ -42,12 +43,31 @@ func (l *Log) checkpoint(ctx context.Context) error {
 	// dragonboat takes no further request while one it was not waited for is under way.
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), checkpointTimeout)
 	defer cancel()
-	_, err := l.host.SyncRequestSnapshot(ctx, uint64(groupID), dragonboat.SnapshotOption{})
+	_, err := l.host.SyncRequestSnapshot(ctx, uint64(groupID), dragonboat.SnapshotOption{
+		OverrideCompactionOverhead: true, CompactionOverhead: keep,
+	})
 	if err != nil && !errors.Is(err, dragonboat.ErrRejected) { // rejected: there is nothing new
 		return fmt.Errorf("snapshot: %w", err)
 	}
 	l.metrics.checkpoints.Inc()
 	return nil
+}
+
+// Entries that the Raft log keeps behind a snapshot, for followers that are a little late: as many as keepBytes hold, within bounds.
+const (
+	keepBytes   = 64 << 20
+	keepAtLeast = 10
+	keepAtMost  = 10_000
+)
+
+// keepEntries goes by the size of the entries since the last checkpoint.
+func (l *Log) keepEntries() uint64 {
+	if l.options.RaftAddress == "" {
+		return keepAtLeast
+	}
+	backlog := &l.replica.backlog
+	average := uint64(backlog.bytes.Load())/max(backlog.entries.Load(), 1) + 1
+	return min(max(keepBytes/average, keepAtLeast), keepAtMost)
 }
 
 // keeper checkpoints in the background and watches the free space of the disk.

@@ -2,6 +2,7 @@ package log
 
 import (
 	"container/list"
+	"errors"
 	"fmt"
 	"sync"
 
@@ -27,9 +28,10 @@ type fileCache struct {
 	fs  vfs.FS
 	max int
 
-	mu   sync.Mutex
-	open map[*segment]*list.Element // of *openFile
-	lru  list.List                  // front: used last
+	mu     sync.Mutex
+	closed bool
+	open   map[*segment]*list.Element // of *openFile
+	lru    list.List                  // front: used last
 }
 
 func newFileCache(fs vfs.FS, limit int) *fileCache {
@@ -40,6 +42,9 @@ func newFileCache(fs vfs.FS, limit int) *fileCache {
 func (c *fileCache) acquire(s *segment) (*openFile, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	if c.closed {
+		return nil, errors.New("open segment: the log is closed")
+	}
 	if el, ok := c.open[s]; ok {
 		c.lru.MoveToFront(el)
 		f := el.Value.(*openFile)
@@ -101,10 +106,11 @@ func (c *fileCache) forget(s *segment) {
 	}
 }
 
-// close closes every file. Nobody uses one any more.
+// close closes every file, those in use when they are released, and lets none be opened again.
 func (c *fileCache) close() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	c.closed = true
 	for el := c.lru.Front(); el != nil; el = c.lru.Front() {
 		c.removeLocked(el)
 	}

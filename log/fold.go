@@ -7,9 +7,9 @@ import "io"
 //
 //	Begin; for each batch of each entry: Apply; append the changes to segments; Commit; publish to readers; answer proposers
 //
-// Nothing the Fold commits needs to survive a power loss until Sync: Raft replays every entry after the durable checkpoint, and what is replayed is
-// cut off the segments first. But a Fold must never make a checkpoint durable before the segments it speaks of: it calls the
-// hook given to Open (SyncSegments) before anything it has committed reaches the disk for good.
+// Nothing the Fold commits needs to survive a power loss until Sync: Raft replays every entry after the durable checkpoint, and
+// segments count only up to the end offsets of that checkpoint. But a Fold must never make a checkpoint durable before the segments
+// that it speaks of: it calls the hook given to Open before anything it has committed reaches the disk for good.
 type Fold interface {
 	// Open loads the durable checkpoint. beforeDurable syncs every segment written so far; the Fold calls it as said above, from any goroutine.
 	Open(beforeDurable func() error) (Checkpoint, error)

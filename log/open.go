@@ -72,14 +72,8 @@ func (l *Log) openStorage() (err error) {
 	}
 	l.failure = newFailure(l.fail)
 	segments := o.FS.PathJoin(o.Dir, "segments")
-	if err := finishExchange(o.FS, segments); err != nil {
-		return fmt.Errorf("finish exchange of segments: %w", err)
-	}
-	if err := o.FS.MkdirAll(segments, 0o755); err != nil {
-		return fmt.Errorf("make segment folder: %w", err)
-	}
-	if err := syncDir(o.FS, o.Dir); err != nil {
-		return fmt.Errorf("sync data directory: %w", err)
+	if err := prepareSegments(o.FS, segments); err != nil {
+		return err
 	}
 	if l.floor, err = openFloor(o.FS, o.FS.PathJoin(o.Dir, "floor")); err != nil {
 		return err
@@ -127,6 +121,9 @@ func (l *Log) shut() error {
 	}
 	if l.host != nil {
 		errs = append(errs, closeHost(l.host))
+	}
+	if l.sender != nil {
+		l.sender.done.Wait()
 	}
 	if l.replica != nil {
 		errs = append(errs, l.options.Fold.Close())

@@ -70,7 +70,11 @@ func newProposer(host raftHost, group GroupID, session *client.Session, c clock.
 	return p
 }
 
-// close refuses what waits and returns when nothing is in flight any more.
+// closeGrace is how long closing waits for entries in flight, which a group without a majority never answers.
+const closeGrace = 3 * time.Second
+
+// close refuses what waits and returns when nothing is in flight any more, or after closeGrace; then closing
+// the host ends it.
 func (p *proposer) close() {
 	p.mu.Lock()
 	p.mu.closed = true
@@ -82,7 +86,17 @@ func (p *proposer) close() {
 	for _, w := range waiting {
 		w.answer <- answer{err: errClosing()}
 	}
-	p.done.Wait()
+	idle := make(chan struct{})
+	go func() {
+		p.done.Wait()
+		close(idle)
+	}()
+	grace := time.NewTimer(closeGrace)
+	defer grace.Stop()
+	select {
+	case <-idle:
+	case <-grace.C:
+	}
 }
 
 func errClosing() error {

@@ -19,7 +19,6 @@ const (
 	electionTicks         = 10
 	engineWorkers         = 4         // can never be changed for an existing directory
 	entryBuffer           = 256 << 10 // tan keeps 16 of them; a larger update allocates
-	compactKeep           = 1000      // entries kept behind a snapshot for followers that are a little late
 )
 
 // raftOptions is what a group is started with.
@@ -115,7 +114,6 @@ func groupConfig(o raftOptions) config.Config {
 		HeartbeatRTT:        1,
 		OrderedConfigChange: true,
 		MaxInMemLogSize:     o.inMemory,
-		CompactionOverhead:  compactKeep,
 		// Snapshots are requested by Log.Checkpoint alone: one mechanism, with the Fold synced outside the apply loop first.
 		SnapshotEntries: 0,
 		WaitReady:       true,

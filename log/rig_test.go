@@ -30,13 +30,11 @@ func openRig(fs vfs.FS) (*rig, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := fs.MkdirAll(fs.PathJoin(rigDir, "segments"), 0o755); err != nil {
+	if err := prepareSegments(fs, fs.PathJoin(rigDir, "segments")); err != nil {
 		return nil, err
 	}
-	for _, dir := range []string{"", rigDir} {
-		if err := syncDir(fs, dir); err != nil {
-			return nil, err
-		}
+	if err := syncDir(fs, ""); err != nil {
+		return nil, err
 	}
 	if r.floor, err = openFloor(fs, fs.PathJoin(rigDir, "floor")); err != nil {
 		return nil, err

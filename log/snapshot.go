@@ -296,18 +296,38 @@ func (s *store) exchange(fresh string) error {
 	return s.fs.RemoveAll(old)
 }
 
-// finishExchange puts back what an exchange had moved away when the node stopped.
+// prepareSegments makes the folder of segments, and puts right what an exchange left unfinished.
+func prepareSegments(fs vfs.FS, dir string) error {
+	if err := finishExchange(fs, dir); err != nil {
+		return fmt.Errorf("finish exchange of segments: %w", err)
+	}
+	if err := fs.MkdirAll(dir, 0o755); err != nil {
+		return fmt.Errorf("make segment folder: %w", err)
+	}
+	if err := syncDir(fs, fs.PathDir(dir)); err != nil {
+		return fmt.Errorf("sync data directory: %w", err)
+	}
+	return nil
+}
+
+// finishExchange puts back what an exchange had moved away when the node stopped, and removes what it left over.
 func finishExchange(fs vfs.FS, dir string) error {
-	if _, err := fs.Stat(dir); !oserror.IsNotExist(err) {
+	_, err := fs.Stat(dir)
+	if oserror.IsNotExist(err) {
+		if _, err := fs.Stat(dir + oldSuffix); err == nil {
+			return fs.Rename(dir+oldSuffix, dir)
+		}
+		return nil // nothing was moved: the directory is new
+	}
+	if err != nil {
 		return err
 	}
-	if _, err := fs.Stat(dir + oldSuffix); err != nil {
-		return nil // nothing was moved
+	for _, left := range []string{dir + oldSuffix, dir + restoreSuffix} {
+		if err := fs.RemoveAll(left); err != nil && !oserror.IsNotExist(err) {
+			return err
+		}
 	}
-	if err := fs.Rename(dir+oldSuffix, dir); err != nil {
-		return err
-	}
-	return syncDir(fs, fs.PathDir(dir))
+	return nil
 }
 
 // reopen takes up the segments that an exchange has put in place.
