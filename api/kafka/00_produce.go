@@ -52,5 +52,5 @@ func refuseRecords(t *topic, partition int32, version int16) (errorCode, *string
 	case t == nil || !t.has(partition):
 		return errUnknownTopicOrPartition, nil
 	}
-	return errPolicyViolation, kmsg.StringPtr("topics are read-only: write to " + t.table.QualifiedName() + " over HTTP or SQL")
+	return errPolicyViolation, new("topics are read-only: write to " + t.table.QualifiedName() + " over HTTP or SQL")
 }

@@ -19,7 +19,7 @@ func (s *Server) serveMetadata(_ context.Context, p *peer, q *kmsg.MetadataReque
 	b.NodeID = s.o.NodeID
 	b.Host, b.Port = s.address(p)
 	r.Brokers = []kmsg.MetadataResponseBroker{b}
-	r.ClusterID = kmsg.StringPtr(s.o.ClusterID)
+	r.ClusterID = new(s.o.ClusterID)
 	r.ControllerID = s.o.NodeID
 	topics := s.currentTopics()
 	// A null list asks for all topics; so does an empty one of version 0, which has no null.
@@ -65,7 +65,7 @@ func missingTopic(code errorCode) kmsg.MetadataResponseTopic {
 
 func (s *Server) describeTopic(t *topic, name string) kmsg.MetadataResponseTopic {
 	r := kmsg.NewMetadataResponseTopic()
-	r.Topic = kmsg.StringPtr(name)
+	r.Topic = new(name)
 	r.TopicID = t.id
 	node := []int32{s.o.NodeID}
 	for i := range t.table.Partitions {

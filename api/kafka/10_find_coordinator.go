@@ -42,10 +42,10 @@ func (s *Server) coordinatorOf(p *peer, kind int8, key string) kmsg.FindCoordina
 	switch {
 	case kind == coordinatorTransaction:
 		c.ErrorCode = errTransactionalIDAuthorization
-		c.ErrorMessage = kmsg.StringPtr("transactions are not supported")
+		c.ErrorMessage = new("transactions are not supported")
 	case kind != coordinatorGroup:
 		c.ErrorCode = errInvalidRequest
-		c.ErrorMessage = kmsg.StringPtr("there are only group coordinators")
+		c.ErrorMessage = new("there are only group coordinators")
 	case !validGroupID(key):
 		c.ErrorCode = errInvalidGroupID
 	default:

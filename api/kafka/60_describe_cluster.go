@@ -20,7 +20,7 @@ func (s *Server) serveDescribeCluster(_ context.Context, p *peer, q *kmsg.Descri
 	r := kmsg.NewPtrDescribeClusterResponse()
 	if q.Version >= 1 && q.EndpointType != endpointBrokers {
 		r.ErrorCode = errInvalidRequest
-		r.ErrorMessage = kmsg.StringPtr("only broker endpoints can be described")
+		r.ErrorMessage = new("only broker endpoints can be described")
 		return r, nil
 	}
 	r.EndpointType = endpointBrokers

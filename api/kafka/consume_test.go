@@ -136,7 +136,8 @@ func TestUserTablesHideTheUserColumn(t *testing.T) {
 			Version: 1, Key: []int{0, 1},
 			Columns: []materializer.Column{
 				{Name: materializer.UserColumn, Type: expr.Type{Kind: expr.Text}, NotNull: true, Hidden: true},
-				{Name: "id", Type: expr.Type{Kind: expr.Integer}, NotNull: true}, column("text", expr.Text),
+				{Name: "id", Type: expr.Type{Kind: expr.Integer}, NotNull: true},
+				column("text", expr.Text),
 			},
 		}},
 	})

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -277,11 +278,11 @@ func TestListDescribeAndDeleteGroups(t *testing.T) {
 	list := func(states ...string) string {
 		q := kmsg.NewPtrListGroupsRequest()
 		q.Version, q.StatesFilter = 4, states
-		out := ""
+		var out strings.Builder
 		for _, g := range exchange[*kmsg.ListGroupsResponse](k.dial(), q).Groups {
-			out += g.Group + " " + g.GroupState + ";"
+			out.WriteString(g.Group + " " + g.GroupState + ";")
 		}
-		return out
+		return out.String()
 	}
 	if got := list(); got != "live Stable;past Empty;" {
 		t.Errorf("list: %s", got)

@@ -205,7 +205,7 @@ func (g *group) beginGeneration() {
 func (g *group) joinAnswer(m *member) *kmsg.JoinGroupResponse {
 	r := kmsg.NewPtrJoinGroupResponse()
 	r.Generation = g.generation
-	r.ProtocolType, r.Protocol = kmsg.StringPtr(g.protocolType), kmsg.StringPtr(g.protocol)
+	r.ProtocolType, r.Protocol = new(g.protocolType), new(g.protocol)
 	r.LeaderID, r.MemberID = g.leader, m.id
 	if m.id == g.leader {
 		r.Members = g.memberMetadata()

@@ -223,7 +223,7 @@ func (g *group) answerSyncs() {
 	for _, m := range g.members {
 		all = all && m.synced
 		r := kmsg.NewPtrSyncGroupResponse()
-		r.ProtocolType, r.Protocol = kmsg.StringPtr(g.protocolType), kmsg.StringPtr(g.protocol)
+		r.ProtocolType, r.Protocol = new(g.protocolType), new(g.protocol)
 		r.MemberAssignment = append([]byte{}, m.assignment...)
 		m.answerSync(r)
 	}

@@ -50,8 +50,8 @@ func (m *member) update(p *peer, q *kmsg.JoinGroupRequest) {
 
 // offers reports whether q has the protocols that m has already, metadata included.
 func (m *member) offers(q *kmsg.JoinGroupRequest) bool {
-	return slices.EqualFunc(m.protocols, q.Protocols, func(have memberProtocol, new kmsg.JoinGroupRequestProtocol) bool {
-		return have.name == new.Name && bytes.Equal(have.metadata, new.Metadata)
+	return slices.EqualFunc(m.protocols, q.Protocols, func(have memberProtocol, now kmsg.JoinGroupRequestProtocol) bool {
+		return have.name == now.Name && bytes.Equal(have.metadata, now.Metadata)
 	})
 }
 

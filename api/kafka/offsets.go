@@ -68,7 +68,7 @@ func (o storedOffsets) response(topic string, partition int32) kmsg.OffsetFetchR
 	if found {
 		r.Offset, r.LeaderEpoch = c.offset, c.epoch
 	}
-	r.Metadata = kmsg.StringPtr(c.metadata)
+	r.Metadata = new(c.metadata)
 	return r
 }
 

@@ -109,8 +109,23 @@ func apiVersions(version int16) *kmsg.ApiVersionsRequest {
 // The versions are part of the contract: clients decide by them what they ask for.
 func TestAdvertisedVersions(t *testing.T) {
 	want := [][3]int16{
-		{0, 0, 9}, {1, 4, 12}, {2, 1, 7}, {3, 0, 12}, {8, 2, 8}, {9, 1, 8}, {10, 0, 4}, {11, 0, 9}, {12, 0, 4}, {13, 0, 5},
-		{14, 0, 5}, {15, 0, 5}, {16, 0, 4}, {18, 0, 4}, {23, 2, 4}, {42, 0, 2}, {60, 0, 1},
+		{0, 0, 9},
+		{1, 4, 12},
+		{2, 1, 7},
+		{3, 0, 12},
+		{8, 2, 8},
+		{9, 1, 8},
+		{10, 0, 4},
+		{11, 0, 9},
+		{12, 0, 4},
+		{13, 0, 5},
+		{14, 0, 5},
+		{15, 0, 5},
+		{16, 0, 4},
+		{18, 0, 4},
+		{23, 2, 4},
+		{42, 0, 2},
+		{60, 0, 1},
 	}
 	k := startStack(t, nil)
 	for version := range int16(5) {
