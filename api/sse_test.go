@@ -265,6 +265,7 @@ func TestStreamResumesByLastEventID(t *testing.T) {
 	if !slices.Equal(all, []string{"3", "4", "5"}) || !strings.Contains(inside, ".") {
 		t.Errorf("got %v with id %s between", all, inside)
 	}
+	r.write(r.row(2, "renamed")) // outside the projection
 	if p := again.until("progress"); p[len(p)-1].id == "" {
 		t.Error("no progress")
 	}

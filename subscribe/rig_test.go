@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"path/filepath"
+	"strconv"
 	"testing"
 	"time"
 
@@ -168,6 +169,16 @@ func (r *rig) values(t *materializer.Table, values []any) []expr.Value {
 		}
 	}
 	return out
+}
+
+// partitionOf returns the partition of a key, as an event shows it.
+func (r *rig) partitionOf(t *materializer.Table, key ...any) string {
+	r.t.Helper()
+	p, err := t.PartitionOf(r.values(t, key))
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	return strconv.Itoa(int(p))
 }
 
 func (r *rig) subscribe(ctx context.Context, q Request) *Subscription {

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"regexp"
 	"slices"
-	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -222,7 +221,7 @@ func TestUserSeesOwnRowsAlone(t *testing.T) {
 	sql := "SELECT * FROM notes WHERE n + 9223372036854775800 > 0"
 	r.write(r.put(table, "bob", 2, 9223372036854775807))
 	s := r.subscribe(as(testContext(t), "ann"), Request{SQL: sql, Snapshot: true})
-	expect(t, until(t, s, isReady)[1:2], `row {"row":{"id":1,"n":1},"partition":`+partitionOf(t, table, r, "ann")+`,"offset":0,"timestamp":T}`)
+	expect(t, until(t, s, isReady)[1:2], `row {"row":{"id":1,"n":1},"partition":`+r.partitionOf(table, "ann", 1)+`,"offset":0,"timestamp":T}`)
 	r.write(r.put(table, "bob", 1, 7), r.put(table, "ann", 2, 4))
 	r.write(r.remove(table, "anna", 1))
 	r.write(r.put(table, "ann", 3, 4))
@@ -242,15 +241,6 @@ func TestUserSeesOwnRowsAlone(t *testing.T) {
 	if _, err := r.registry.Subscribe(context.Background(), Request{SQL: sql}); !problem.Is(err, problem.Forbidden) {
 		t.Errorf("no caller: %v", err)
 	}
-}
-
-func partitionOf(t *testing.T, table *materializer.Table, r *rig, user string) string {
-	t.Helper()
-	p, err := table.PartitionOf(r.values(table, []any{user, 1}))
-	if err != nil {
-		t.Fatal(err)
-	}
-	return strconv.Itoa(int(p))
 }
 
 func TestRefusals(t *testing.T) {
