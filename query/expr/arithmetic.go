@@ -98,6 +98,15 @@ func nullArgument(t Type, xs ...operand) (operand, bool) {
 	return operand{}, false
 }
 
+// nullNumber is nullArgument for a function of one number that gives the number's type: that of a DECIMAL is not
+// known until it is bound, so its NULL has no type.
+func nullNumber(x operand) (operand, bool) {
+	if x.typ.Kind == Decimal {
+		return nullArgument(Type{}, x)
+	}
+	return nullArgument(x.typ, x)
+}
+
 func (c *compiler) numericArithmetic(op string, a, b operand, k Kind) (operand, error) {
 	t := typeOf(k)
 	if x, ok := nullArgument(t, a, b); ok {
@@ -378,6 +387,9 @@ func (c *compiler) negate(x operand) (operand, error) {
 		return operand{}, problem.New(problem.TypeMismatch, "no operator - for %s", x.typ)
 	case x.literal:
 		return negateLiteral(x), nil
+	}
+	if null, ok := nullNumber(x); ok {
+		return null, nil
 	}
 	low, _ := intRange(k)
 	return strict1(x, x.typ, func(v Value) (Value, error) {

@@ -66,6 +66,9 @@ func (c *compiler) abs(xs []operand) (operand, error) {
 	if err != nil {
 		return operand{}, err
 	}
+	if null, ok := nullNumber(x); ok {
+		return null, nil
+	}
 	t := x.typ
 	low, _ := intRange(t.Kind)
 	return strict1(x, t, func(v Value) (Value, error) {
@@ -124,6 +127,9 @@ func (c *compiler) whole(name string, xs []operand) (operand, error) {
 	if err != nil {
 		return operand{}, err
 	}
+	if null, ok := nullNumber(x); ok {
+		return null, nil
+	}
 	up := name != "floor"
 	if x.typ.Kind == Decimal {
 		scale := x.typ.Scale
@@ -167,6 +173,9 @@ func (c *compiler) round(name string, xs []operand) (operand, error) {
 	x, err := c.numericArgument(name, xs, kinds)
 	if err != nil {
 		return operand{}, err
+	}
+	if null, ok := nullNumber(x); ok {
+		return null, nil
 	}
 	half := name == "round"
 	if len(xs) == 1 {
