@@ -1,10 +1,12 @@
 package api
 
 import (
+	"context"
 	"net/http"
 	"net/url"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/labstack/echo/v4"
 
@@ -21,7 +23,7 @@ func (s *Server) getRow(c echo.Context) error {
 	if err != nil {
 		return err
 	}
-	atLeast, err := s.position(r.URL.Query().Get("at_least"))
+	atLeast, err := s.position(r.Context(), r.URL.Query().Get("at_least"))
 	if err != nil {
 		return err
 	}
@@ -53,13 +55,27 @@ func (s *Server) getRow(c echo.Context) error {
 	return nil
 }
 
-// position parses a token that a client gave; empty is the zero position. One that lies in the future, of a server that
-// lost its data say, is refused when it is waited for.
-func (s *Server) position(token string) (log.Position, error) {
+// positionWait is how long a read waits for the position that it must include.
+const positionWait = 5 * time.Second
+
+// position parses a token that a client gave and waits until it is readable here; empty is the zero position. One
+// that lies in the future, from another server say, is refused in the end.
+func (s *Server) position(ctx context.Context, token string) (log.Position, error) {
 	if token == "" {
 		return log.Position{}, nil
 	}
-	return log.ParsePosition(token)
+	p, err := log.ParsePosition(token)
+	if err != nil {
+		return p, err
+	}
+	waiting, cancel := context.WithTimeout(ctx, positionWait)
+	defer cancel()
+	err = s.log.Wait(waiting, p)
+	if err != nil && waiting.Err() != nil && ctx.Err() == nil {
+		return p, problem.New(problem.PositionInvalid, "position %s lies beyond the log, which ends at %s", p, s.log.Position()).
+			WithHint("is the token from another server, or from before its data was lost?")
+	}
+	return p, err
 }
 
 // splitRowPath takes /v1/tables/{namespace}/{table}/rows/{key...} apart before its escapes are resolved: a slash

@@ -45,7 +45,7 @@ func (s *Server) sqlRequest(c echo.Context) (query.Request, error) {
 	if q.Params, err = sqlParams(w.Params); err != nil {
 		return q, err
 	}
-	if q.AtLeast, err = s.position(w.AtLeast); err != nil {
+	if q.AtLeast, err = s.position(c.Request().Context(), w.AtLeast); err != nil {
 		return q, err
 	}
 	q.IdempotencyKey, err = idempotencyKey(c.Request().Header)

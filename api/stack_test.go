@@ -42,14 +42,15 @@ func newStack(t *testing.T, limits Limits) *stack {
 	must(t, err)
 	t.Cleanup(func() { must(t, l.Close()) })
 	w := materializer.NewWriter(l)
-	engine, err := query.New(query.Options{Log: l, Materializer: m, Writer: w, DataDir: dir, Logger: quiet})
+	ids := materializer.NewIDs(1)
+	engine, err := query.New(query.Options{IDs: ids, Log: l, Materializer: m, Writer: w, DataDir: dir, Logger: quiet})
 	must(t, err)
 	t.Cleanup(func() { must(t, engine.Close()) })
 	registry := subscribe.New(subscribe.Options{Log: l, Materializer: m, Logger: quiet})
 	t.Cleanup(func() { must(t, registry.Close()) })
 	metrics := prometheus.NewRegistry()
 	server, err := New(Options{
-		Engine: engine, Registry: registry, Log: l, Materializer: m, Writer: w, IDs: materializer.NewIDs(1), Logger: quiet,
+		Engine: engine, Registry: registry, Log: l, Materializer: m, Writer: w, IDs: ids, Logger: quiet,
 		Registerer: metrics, Gatherer: metrics, Limits: limits,
 	})
 	must(t, err)

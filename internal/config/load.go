@@ -22,6 +22,7 @@ const (
 	EnvConfig = "KALAM_CONFIG" // path of the configuration file, if --config is not given
 	EnvURL    = "KALAM_URL"    // where the client commands find a server
 	EnvBinary = "KALAM_BINARY" // the binary that tests and benchmarks start
+	EnvSeed   = "KALAM_SEED"   // of random tests
 )
 
 // serviceLink matches what Kubernetes and Docker put into every container beside a service called kalam or kalam-x.
@@ -147,7 +148,7 @@ func fromEnv(environ []string, keys map[string]Key) (map[string]any, []error) {
 	var faults []error
 	for _, pair := range environ {
 		name, value, _ := strings.Cut(pair, "=")
-		if !strings.HasPrefix(name, envPrefix) || name == EnvConfig || name == EnvURL || name == EnvBinary {
+		if !strings.HasPrefix(name, envPrefix) || slices.Contains([]string{EnvConfig, EnvURL, EnvBinary, EnvSeed}, name) {
 			continue
 		}
 		key, ok := byEnv[name]
