@@ -45,7 +45,27 @@ func newFetcher(s *Server, q *kmsg.FetchRequest, turn int) *fetcher {
 			f.partitions = append(f.partitions, f.open(t, &q.Topics[i].Partitions[j]))
 		}
 	}
+	f.refuseRepeated()
 	return f
+}
+
+// refuseRepeated leaves each partition in one place: what a request can make the server do is bounded by what there is.
+func (f *fetcher) refuseRepeated() {
+	type place struct {
+		topic     topicID
+		partition int32
+	}
+	seen := make(map[place]bool, len(f.partitions))
+	for _, p := range f.partitions {
+		if p.topic == nil {
+			continue
+		}
+		at := place{p.topic.id, p.request.Partition}
+		if seen[at] {
+			p.code, p.batch = errInvalidRequest, nil
+		}
+		seen[at] = true
+	}
 }
 
 // open checks a partition's part of the request.

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"kalamlog.dev/kalam/log"
@@ -282,6 +283,15 @@ func TestFetchErrors(t *testing.T) {
 	}
 }
 
+func TestRepeatedPartitionIsRefused(t *testing.T) {
+	k := startStack(t, nil)
+	k.put(k.sensors(1), 1)
+	got := exchange[*kmsg.FetchResponse](k.dial(), fetchRequest(0, time.Hour, 0, 0)).Topics[0].Partitions
+	if got[0].ErrorCode != errNone || len(got[0].RecordBatches) == 0 || got[1].ErrorCode != errInvalidRequest || got[1].RecordBatches == nil {
+		t.Errorf("%+v", got)
+	}
+}
+
 // A fetch at the end waits: for the time given if nothing comes, and not a moment longer than needed if something does.
 func TestLongPoll(t *testing.T) {
 	k := startStack(t, nil)
@@ -544,6 +554,32 @@ func TestOptionsAreChecked(t *testing.T) {
 	if _, err := New(Options{AdvertisedAddress: "nowhere"}); err == nil || !strings.Contains(err.Error(), "required") ||
 		!strings.Contains(err.Error(), "nowhere") {
 		t.Errorf("%v", err)
+	}
+}
+
+// trimmedLog has lost what lies below an offset.
+type trimmedLog struct {
+	Log
+	start log.Offset
+}
+
+func (l trimmedLog) Start(log.Partition) log.Offset { return l.start }
+
+func TestTrimmedLog(t *testing.T) {
+	k := startStack(t, func(o *Options) { o.Log = trimmedLog{o.Log, 2} })
+	k.put(k.sensors(1), 1, 2, 3)
+	w := k.dial()
+	for offset, want := range []errorCode{errOffsetOutOfRange, errOffsetOutOfRange, errNone} {
+		p := exchange[*kmsg.FetchResponse](w, fetchRequest(int64(offset), 0)).Topics[0].Partitions[0]
+		if p.ErrorCode != want || p.LogStartOffset != 2 || p.HighWatermark != 3 {
+			t.Errorf("offset %d: %+v", offset, p)
+		}
+	}
+	records := poll(t, k.consumer(kgo.ConsumePartitions(map[string]map[int32]kgo.Offset{
+		"iot.sensors": {0: kgo.NewOffset().At(0)},
+	})), 1)
+	if records[0].Offset != 2 {
+		t.Errorf("a consumer of what is gone is set to %d", records[0].Offset)
 	}
 }
 
