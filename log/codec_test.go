@@ -36,7 +36,8 @@ func TestPositionTextForm(t *testing.T) {
 
 func TestPositionOrder(t *testing.T) {
 	ascending := []Position{
-		{}, PositionOf(part(1, 4, 1)), PositionOf(part(1, 4, 2)), PositionOf(part(1, 4, 0)), PositionOf(part(1, 5, 3)),
+		{},
+		PositionOf(part(1, 4, 1)), PositionOf(part(1, 4, 2)), PositionOf(part(1, 4, 0)), PositionOf(part(1, 5, 3)),
 		PositionOf(part(1, 5, 3), part(2, 1, 0)), PositionOf(part(1, 6, 0), part(2, 1, 0)),
 	}
 	for i, p := range ascending {

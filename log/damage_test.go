@@ -66,8 +66,8 @@ func checkDamage(t *testing.T, s *script, image *vfs.MemFS, path, what string) (
 	if err == nil {
 		return true
 	}
-	var damage *CorruptionError
-	if !errors.As(err, &damage) {
+	damage, ok := errors.AsType[*CorruptionError](err)
+	if !ok {
 		t.Errorf("%s of %s: %v", what, path, err)
 	} else if !strings.HasPrefix(path, damage.Path) {
 		t.Errorf("%s of %s is blamed on %s", what, path, damage.Path)

@@ -17,9 +17,6 @@ import (
 // Fixed integers are little-endian. Raft storage checksums entries, so there is no checksum here.
 const entryVersion = 1
 
-// entryOverhead bounds what appendEntry adds to a single batch.
-const entryOverhead = 1 + 8 + 2*binary.MaxVarintLen64
-
 var errEntry = errors.New("malformed entry")
 
 // entry is a decoded Raft entry. Its batches alias the input.

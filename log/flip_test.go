@@ -33,16 +33,16 @@ func TestOpenInChild(t *testing.T) {
 	defer cancel()
 	l, err := Open(ctx, testOptions(dir))
 	if err != nil {
-		fmt.Printf("refused: %v\n", err)
+		fmt.Fprintf(os.Stdout, "refused: %v\n", err)
 		os.Exit(3)
 	}
 	if _, err := l.Propose(ctx, batchOf(write{Partition{1, 0}, "after"})); err != nil {
-		fmt.Printf("refused: %v\n", err)
+		fmt.Fprintf(os.Stdout, "refused: %v\n", err)
 		os.Exit(3)
 	}
-	fmt.Printf("records: %s\n", digest(t, l))
+	fmt.Fprintf(os.Stdout, "records: %s\n", digest(t, l))
 	if err := l.Close(); err != nil {
-		fmt.Printf("refused: close: %v\n", err)
+		fmt.Fprintf(os.Stdout, "refused: close: %v\n", err)
 		os.Exit(3)
 	}
 }

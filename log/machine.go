@@ -29,7 +29,7 @@ func (m *machine) Update(entries []statemachine.Entry) ([]statemachine.Entry, er
 	}
 	results, err := m.replica.apply(batch)
 	if err != nil {
-		return entries, nil // the replica has told; the proposer does not acknowledge
+		return entries, nil //nolint:nilerr // the replica has told its owner; the proposer does not acknowledge
 	}
 	for i := range entries {
 		entries[i].Result = statemachine.Result{Value: entries[i].Index, Data: results[i]}

@@ -182,7 +182,7 @@ func (p *partition) appendable() (*segment, error) {
 
 // seal ends s at the next offset.
 func (p *partition) seal(s *segment) {
-	s.saveIndex(s.index) // one that cannot be saved is made again from the segment
+	_ = s.saveIndex(s.index) // one that cannot be saved is made again from the segment
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	s.bytes.Store(s.size)

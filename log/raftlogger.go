@@ -40,18 +40,18 @@ func (raftLogger) Infof(string, ...any) {}
 
 // Warningf implements logger.ILogger. Much of what dragonboat warns of is a part of every start.
 func (l raftLogger) Warningf(format string, args ...any) {
-	raftLog.target.Load().Debug(firstLine(fmt.Sprintf(format, args...)), "package", string(l))
+	raftLog.target.Load().Debug("raft warning", "message", firstLine(fmt.Sprintf(format, args...)), "package", string(l))
 }
 
 // Errorf implements logger.ILogger.
 func (l raftLogger) Errorf(format string, args ...any) {
-	raftLog.target.Load().Warn(firstLine(fmt.Sprintf(format, args...)), "package", string(l))
+	raftLog.target.Load().Warn("raft error", "message", firstLine(fmt.Sprintf(format, args...)), "package", string(l))
 }
 
 // Panicf implements logger.ILogger, whose contract is to panic.
 func (l raftLogger) Panicf(format string, args ...any) {
 	message := fmt.Sprintf(format, args...)
-	raftLog.target.Load().Error(firstLine(message), "package", string(l))
+	raftLog.target.Load().Error("raft panic", "message", firstLine(message), "package", string(l))
 	panic(message)
 }
 

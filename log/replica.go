@@ -28,6 +28,9 @@ type replica struct {
 	drops      *dropQueue
 	restored   atomic.Uint64 // snapshots taken up
 
+	syncing sync.Mutex // guards synced; held across Fold.Sync
+	synced  uint64     // an index that the state has durably
+
 	// backlog counts what a restart would have to apply again.
 	backlog struct {
 		entries atomic.Uint64
@@ -54,6 +57,7 @@ func openReplica(group GroupID, s *store, fold Fold, fl *floor, f *failure, m *m
 			c.Index, fl.state.checkpoint), fold.Close())
 	}
 	r.checkpoint = c
+	r.synced = uint64(c.Index)
 	r.applying.Store(uint64(c.Index))
 	s.applied.Store(uint64(c.Index))
 	r.appender = newAppender(s)
@@ -174,14 +178,21 @@ func (r *replica) sync() error {
 	return r.drops.run(c)
 }
 
-// syncState makes the state durable, and the segments before it. It may run beside apply.
+// syncState makes the state durable, and the segments before it, if anything was applied since it last did. It may run beside apply.
 func (r *replica) syncState() error {
+	r.syncing.Lock()
+	defer r.syncing.Unlock()
+	c := r.store.applied.Load()
+	if c == r.synced {
+		return nil
+	}
 	if err := r.fold.Sync(); err != nil {
 		err = fmt.Errorf("sync state: %w", err)
 		r.metrics.syncErrors.Inc()
 		r.failure.fail(err)
 		return err
 	}
+	r.synced = c
 	return nil
 }
 

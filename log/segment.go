@@ -77,7 +77,7 @@ func (s *segment) entries(f *openFile) ([]indexEntry, error) {
 		}
 		f.index.entries = x.entries
 		if x.saved < len(x.entries) {
-			s.saveIndex(x) // an index that cannot be saved is made again the next time
+			_ = s.saveIndex(x) // an index that cannot be saved is made again the next time
 		}
 	})
 	return f.index.entries, f.index.err

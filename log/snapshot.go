@@ -99,18 +99,26 @@ func listNumbers(fs vfs.FS, dir string, bits int) ([]uint64, error) {
 // saveSnapshot streams v.
 func (r *replica) saveSnapshot(v *snapshotView, w io.Writer, stop <-chan struct{}) error {
 	defer r.drops.release()
-	out := bufio.NewWriterSize(w, scanChunk)
-	out.WriteByte(snapshotVersion) // a bufio.Writer keeps its error until Flush
-	for _, pe := range v.ends {
-		if err := r.store.savePartition(out, pe, stop); err != nil {
-			return errors.Join(err, r.dropView(v))
-		}
-	}
-	out.WriteByte(0)
-	if err := out.Flush(); err != nil {
+	if err := r.store.saveSegments(w, v.ends, stop); err != nil {
 		return errors.Join(err, r.dropView(v))
 	}
 	return r.fold.Save(v.fold, w, stop)
+}
+
+func (s *store) saveSegments(w io.Writer, ends []partitionEnd, stop <-chan struct{}) error {
+	out := bufio.NewWriterSize(w, scanChunk)
+	if err := out.WriteByte(snapshotVersion); err != nil {
+		return err
+	}
+	for _, pe := range ends {
+		if err := s.savePartition(out, pe, stop); err != nil {
+			return err
+		}
+	}
+	if err := out.WriteByte(0); err != nil {
+		return err
+	}
+	return out.Flush()
 }
 
 // dropView lets the Fold release a view that is not wanted any more, which only its Save can.
@@ -129,7 +137,9 @@ func (s *store) savePartition(out *bufio.Writer, pe partitionEnd, stop <-chan st
 		return err
 	}
 	head := binary.LittleEndian.AppendUint32([]byte{1}, uint32(pe.id.Table))
-	out.Write(binary.LittleEndian.AppendUint16(head, uint16(pe.id.ID)))
+	if _, err := out.Write(binary.LittleEndian.AppendUint16(head, uint16(pe.id.ID))); err != nil {
+		return err
+	}
 	for rd := newReader(p, 0, scanChunk); ; {
 		select {
 		case <-stop:
