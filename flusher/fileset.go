@@ -16,18 +16,17 @@ import (
 	"kalamlog.dev/kalam/flusher/objstore"
 	"kalamlog.dev/kalam/flusher/shard"
 	"kalamlog.dev/kalam/log"
-	"kalamlog.dev/kalam/query/expr"
+	"kalamlog.dev/kalam/materializer"
 )
 
-// fileSet writes the files of one flush, one for each shard. add collects rows in batches; encoders, each with its share of the
+// fileSet writes the files of one flush, one for each shard. add collects encoded rows in batches; encoders, each with its share of the
 // shards, turn them into Parquet on other cores. Its memory does not depend on the number of rows: see newFileSet.
 type fileSet struct {
 	store    objstore.Store
 	plan     *plan
 	files    map[string]*file
 	encoders []*encoder
-	free     chan *datafile.Batch
-	rows     int // of a batch
+	free     chan *batch
 	group    *errgroup.Group
 	ctx      context.Context // of the encoders; kept for add, which must not wait for one that has failed
 }
@@ -36,7 +35,7 @@ type fileSet struct {
 type file struct {
 	shard     string
 	encoder   *encoder
-	batch     *datafile.Batch
+	batch     *batch
 	offsets   map[log.PartitionID]*manifest.Range
 	partition log.PartitionID
 	current   *manifest.Range // offsets[partition]
@@ -49,34 +48,43 @@ type file struct {
 	created bool // committed to the store
 }
 
-// Of a job's memory an eighth goes to batches, an eighth to pages, the rest to encoded row groups.
-const memoryShares = 8
+// batch is encoded rows of one file. They are copies: the few rows of a rare shard must not keep many chunks of the log in memory.
+type batch struct {
+	file  *file
+	metas []datafile.Meta
+	ends  []int // in raw, of each row
+	raw   []byte
+}
 
-// batchBytes is how many bytes of text end a batch early.
-const batchBytes = 512 << 10
+// A batch ends with batchRows rows or batchBytes bytes. There is one for each shard at a time, besides a few under way.
+const (
+	batchRows  = 256
+	batchBytes = 128 << 10
+)
+
+// Of a job's memory a quarter goes to the pages that are being filled, which take at least minPage each, the rest to encoded row groups.
+const (
+	minPage = 4 << 10
+	maxPage = 128 << 10
+)
 
 func newFileSet(ctx context.Context, f *Flusher, p *plan) *fileSet {
-	columns := len(p.table.Schema().Columns) + 5
-	cells := int64(p.strategy.ShardCount() * columns)
-	share := f.options.Memory / memoryShares
-	w := &fileSet{
-		store: f.options.Store, plan: p, files: map[string]*file{},
-		rows: int(min(max(share/(cells*24), 16), 1024)),
-	}
-	options := datafile.WriterOptions{PageBytes: int(min(max(share/cells, 4<<10), 128<<10))}
+	pages := int64(p.strategy.ShardCount() * (len(p.table.Schema().Columns) + 5))
+	options := datafile.WriterOptions{PageBytes: int(min(max(f.options.Memory/4/pages, minPage), maxPage))}
+	w := &fileSet{store: f.options.Store, plan: p, files: map[string]*file{}}
 	n := min(runtime.GOMAXPROCS(0), 4, p.strategy.ShardCount())
-	w.free = make(chan *datafile.Batch, 4*n)
+	w.free = make(chan *batch, 4*n)
 	w.group, w.ctx = errgroup.WithContext(ctx)
 	for range n {
-		e := &encoder{set: w, in: make(chan *batchOf, 2), options: options, memory: (memoryShares - 2) * share / int64(n)}
+		e := &encoder{set: w, in: make(chan *batch, 2), options: options, memory: f.options.Memory * 3 / 4 / int64(n), columns: p.layout.NewBatch()}
 		w.encoders = append(w.encoders, e)
 		w.group.Go(e.run)
 	}
 	return w
 }
 
-// add puts one row into the file of a shard.
-func (w *fileSet) add(key string, m datafile.Meta, row expr.Row) error {
+// add puts one row into the file of a shard. It keeps nothing of raw.
+func (w *fileSet) add(key string, m datafile.Meta, raw []byte) error {
 	f := w.files[key]
 	if f == nil {
 		var err error
@@ -84,12 +92,16 @@ func (w *fileSet) add(key string, m datafile.Meta, row expr.Row) error {
 			return err
 		}
 	}
-	if f.batch == nil {
-		f.batch = w.batch()
+	b := f.batch
+	if b == nil {
+		b = w.newBatch(f)
+		f.batch = b
 	}
-	f.batch.Append(m, row)
+	b.metas = append(b.metas, m)
+	b.raw = append(b.raw, raw...)
+	b.ends = append(b.ends, len(b.raw))
 	f.note(m.Partition, m.Offset)
-	if f.batch.Rows() >= w.rows || f.batch.Bytes() >= batchBytes {
+	if len(b.metas) >= batchRows || len(b.raw) >= batchBytes {
 		return w.send(f)
 	}
 	return nil
@@ -128,19 +140,20 @@ func (w *fileSet) open(key string) (*file, error) {
 	return f, nil
 }
 
-func (w *fileSet) batch() *datafile.Batch {
+func (w *fileSet) newBatch(f *file) *batch {
 	select {
 	case b := <-w.free:
+		b.file, b.metas, b.ends, b.raw = f, b.metas[:0], b.ends[:0], b.raw[:0]
 		return b
 	default:
-		return w.plan.layout.NewBatch(w.rows)
+		return &batch{file: f}
 	}
 }
 
 // send hands the file's batch to its encoder.
 func (w *fileSet) send(f *file) error {
 	select {
-	case f.encoder.in <- &batchOf{file: f, batch: f.batch}:
+	case f.encoder.in <- f.batch:
 		f.batch = nil
 		return nil
 	case <-w.ctx.Done():
@@ -189,19 +202,15 @@ func (w *fileSet) discard() error {
 	return errors.Join(errs...)
 }
 
-// batchOf is a batch on its way to an encoder.
-type batchOf struct {
-	file  *file
-	batch *datafile.Batch
-}
-
 // encoder writes the files of its shards.
 type encoder struct {
 	set     *fileSet
-	in      chan *batchOf
+	in      chan *batch
 	options datafile.WriterOptions
 	memory  int64
 	files   []*file
+	rows    []materializer.Row
+	columns *datafile.Batch
 	failed  error // set before in is closed: do not complete the files
 }
 
@@ -229,22 +238,40 @@ func (e *encoder) run() error {
 	return nil
 }
 
-func (e *encoder) write(b *batchOf) error {
+func (e *encoder) write(b *batch) error {
 	f := b.file
+	if err := e.decode(b); err != nil {
+		return err
+	}
+	datafile.Append(e.columns, b.metas, e.rows)
+	defer e.columns.Reset()
 	if f.writer == nil {
 		if err := e.create(f); err != nil {
 			return err
 		}
 	}
-	if err := f.writer.Write(b.batch); err != nil {
+	if err := f.writer.Write(e.columns); err != nil {
 		return fmt.Errorf("write %s: %w", f.path, err)
 	}
-	b.batch.Reset()
 	select {
-	case e.set.free <- b.batch:
+	case e.set.free <- b:
 	default:
 	}
 	return e.bound()
+}
+
+func (e *encoder) decode(b *batch) error {
+	e.rows = e.rows[:0]
+	start := 0
+	for i, end := range b.ends {
+		row, err := e.set.plan.table.DecodeRow(b.raw[start:end:end])
+		if err != nil {
+			return fmt.Errorf("decode change at offset %d of partition %d: %w", b.metas[i].Offset, b.metas[i].Partition, err)
+		}
+		e.rows = append(e.rows, row)
+		start = end
+	}
+	return nil
 }
 
 func (e *encoder) create(f *file) error {
@@ -253,7 +280,7 @@ func (e *encoder) create(f *file) error {
 		return err
 	}
 	f.object, f.sum = object, sha256.New()
-	f.writer = datafile.NewWriter(e.set.plan.layout, f, e.options)
+	f.writer = datafile.NewWriter(e.set.plan.layout, f, e.columns, e.options)
 	e.files = append(e.files, f)
 	return nil
 }

@@ -55,7 +55,7 @@ func (r *router) record(rec *log.Record) error {
 	m := datafile.Meta{
 		Op: c.Op, Partition: c.Partition.ID, Offset: c.Offset, Timestamp: c.Timestamp, Previous: c.Previous, HasPrevious: c.HasPrevious,
 	}
-	return r.files.add(r.plan.strategy.ShardKey(r.shardKey(row, c.Partition.ID)), m, row)
+	return r.files.add(r.plan.strategy.ShardKey(r.shardKey(row, c.Partition.ID)), m, raw)
 }
 
 // shardKey returns the text of the row's first key column, or the partition's number for a stream without key. It is valid until the next

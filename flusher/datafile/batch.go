@@ -2,6 +2,7 @@ package datafile
 
 import (
 	"encoding/binary"
+	"unsafe"
 
 	"github.com/parquet-go/parquet-go"
 
@@ -20,7 +21,7 @@ type Meta struct {
 	HasPrevious bool
 }
 
-// Batch collects rows column by column. It is not safe for concurrent use.
+// Batch holds rows column by column on their way into a file. It is not safe for concurrent use.
 type Batch struct {
 	layout  *Layout
 	columns [][]parquet.Value
@@ -28,76 +29,89 @@ type Batch struct {
 	arena   arena
 }
 
-// NewBatch returns an empty batch with room for rows rows.
-func (l *Layout) NewBatch(rows int) *Batch {
-	n := len(l.columns) + systemColumns
-	b := &Batch{layout: l, columns: make([][]parquet.Value, n)}
-	values := make([]parquet.Value, n*rows)
-	for i := range b.columns {
-		b.columns[i] = values[i*rows : i*rows : (i+1)*rows]
-	}
-	return b
+// NewBatch returns an empty batch.
+func (l *Layout) NewBatch() *Batch {
+	return &Batch{layout: l, columns: make([][]parquet.Value, len(l.columns)+systemColumns)}
 }
 
 // Rows returns the number of rows in the batch.
 func (b *Batch) Rows() int { return b.rows }
 
-// Bytes returns the bytes of variable-length values that the batch holds.
-func (b *Batch) Bytes() int { return b.arena.bytes }
-
 // Reset empties the batch for use again.
 func (b *Batch) Reset() {
 	for i := range b.columns {
+		clear(b.columns[i])
 		b.columns[i] = b.columns[i][:0]
 	}
 	b.rows = 0
 	b.arena.reset()
 }
 
-// Append adds one change. row is the new row, or for a delete one with the old key columns; nothing of it is kept.
-func (b *Batch) Append(m Meta, row expr.Row) {
-	b.rows++
-	deleted := m.Op == materializer.RowDeleted
+// Append adds changes. rows[i] is the new row of metas[i], or for a delete one with the old key columns. The batch may share the memory of
+// texts with the rows until it is Reset.
+//
+// It goes column by column: what to do with a value is decided once for many rows, and one column's values stay in the cache.
+func Append[R expr.Row](b *Batch, metas []Meta, rows []R) {
 	for i := range b.layout.columns {
 		c := &b.layout.columns[i]
-		switch {
-		case deleted && !c.key:
-			b.columns[i] = append(b.columns[i], parquet.Value{})
-		case c.typ.Kind == expr.List:
-			b.appendList(i, c.leaf, &c.typ, row.Column(i), 0, 0, 0)
-		default:
-			b.appendScalar(i, c, row.Column(i))
+		if c.typ.Kind == expr.List {
+			appendLists(b, i, c, metas, rows)
+		} else {
+			b.columns[i] = appendScalars(b, b.columns[i], i, c, metas, rows)
 		}
 	}
-	b.appendMeta(m)
+	b.appendMetas(metas)
+	b.rows += len(rows)
 }
 
-// appendScalar adds a value that is no list. Level is left out where it would only set zeros and the column index, which a
-// ColumnWriter does not look at: it costs as much as the rest.
-func (b *Batch) appendScalar(leaf int, c *column, v expr.Value) {
-	if v.IsNull() {
-		b.columns[leaf] = append(b.columns[leaf], parquet.Value{})
-		return
+// appendScalars adds values that are no lists. Only the definition level is set: the other levels are 0, and a ColumnWriter does not look
+// at the column index.
+func appendScalars[R expr.Row](b *Batch, dst []parquet.Value, i int, c *column, metas []Meta, rows []R) []parquet.Value {
+	level := 1
+	if c.required {
+		level = 0
 	}
-	p := b.value(c.leaf, &c.typ, v)
-	if !c.required {
-		p.SetDefinitionLevel(1)
+	for j := range rows {
+		if metas[j].Op == materializer.RowDeleted && !c.key {
+			dst = append(dst, parquet.Value{})
+			continue
+		}
+		v := rows[j].Column(i)
+		if v.IsNull() {
+			dst = append(dst, parquet.Value{})
+			continue
+		}
+		dst = append(dst, b.value(c.leaf, &c.typ, &v))
+		dst[len(dst)-1].SetDefinitionLevel(level)
 	}
-	b.columns[leaf] = append(b.columns[leaf], p)
+	return dst
 }
 
-func (b *Batch) appendMeta(m Meta) {
+func appendLists[R expr.Row](b *Batch, i int, c *column, metas []Meta, rows []R) {
+	for j := range rows {
+		var v expr.Value
+		if metas[j].Op != materializer.RowDeleted {
+			v = rows[j].Column(i)
+		}
+		b.appendList(i, c.leaf, &c.typ, v, 0, 0, 0)
+	}
+}
+
+func (b *Batch) appendMetas(metas []Meta) {
 	system := b.columns[len(b.layout.columns):]
-	system[partitionPlace] = append(system[partitionPlace], parquet.Int32Value(int32(m.Partition)))
-	system[offsetPlace] = append(system[offsetPlace], parquet.Int64Value(int64(m.Offset)))
-	system[timestampPlace] = append(system[timestampPlace], parquet.Int64Value(m.Timestamp))
-	system[opPlace] = append(system[opPlace], b.layout.ops[m.Op])
-	var previous parquet.Value
-	if m.HasPrevious {
-		previous = parquet.Int64Value(int64(m.Previous))
-		previous.SetDefinitionLevel(1)
+	for j := range metas {
+		m := &metas[j]
+		system[partitionPlace] = append(system[partitionPlace], parquet.Int32Value(int32(m.Partition)))
+		system[offsetPlace] = append(system[offsetPlace], parquet.Int64Value(int64(m.Offset)))
+		system[timestampPlace] = append(system[timestampPlace], parquet.Int64Value(m.Timestamp))
+		system[opPlace] = append(system[opPlace], b.layout.ops[m.Op])
+		var previous parquet.Value
+		if m.HasPrevious {
+			previous = parquet.Int64Value(int64(m.Previous))
+			previous.SetDefinitionLevel(1)
+		}
+		system[previousPlace] = append(system[previousPlace], previous)
 	}
-	system[previousPlace] = append(system[previousPlace], previous)
 }
 
 // appendList writes v, of type t, at definition level def if it is NULL. repetition is the level of its first value, depth that of the
@@ -108,7 +122,7 @@ func (b *Batch) appendList(leaf int, lt leafType, t *expr.Type, v expr.Value, re
 		return
 	}
 	if t.Kind != expr.List {
-		b.pushAt(leaf, b.value(lt, t, v), repetition, def+1)
+		b.pushAt(leaf, b.value(lt, t, &v), repetition, def+1)
 		return
 	}
 	elements := v.List()
@@ -128,8 +142,8 @@ func (b *Batch) pushAt(leaf int, v parquet.Value, repetition, definition int) {
 	b.columns[leaf] = append(b.columns[leaf], v.Level(repetition, definition, leaf))
 }
 
-// value returns a leaf value, with its bytes in the arena.
-func (b *Batch) value(lt leafType, t *expr.Type, v expr.Value) parquet.Value {
+// value returns a leaf value. Its bytes are the value's own or in the arena.
+func (b *Batch) value(lt leafType, t *expr.Type, v *expr.Value) parquet.Value {
 	switch lt {
 	case leafBool:
 		return parquet.BooleanValue(v.Bool())
@@ -142,15 +156,16 @@ func (b *Batch) value(lt leafType, t *expr.Type, v expr.Value) parquet.Value {
 	case leafDouble:
 		return parquet.DoubleValue(v.Float())
 	case leafBytes:
-		return parquet.ByteArrayValue(b.arena.copyString(v.Str()))
+		s := v.Str()
+		return parquet.ByteArrayValue(unsafe.Slice(unsafe.StringData(s), len(s)))
 	case leafUUID:
 		u := v.UUIDBytes()
-		return parquet.FixedLenByteArrayValue(b.arena.copyBytes(u[:]))
+		return parquet.FixedLenByteArrayValue(b.arena.keep(u[:]))
 	}
 	return b.decimal(lt, t, v)
 }
 
-func (b *Batch) decimal(lt leafType, t *expr.Type, v expr.Value) parquet.Value {
+func (b *Batch) decimal(lt leafType, t *expr.Type, v *expr.Value) parquet.Value {
 	hi, lo, _ := v.DecimalParts()
 	switch lt {
 	case leafDecimal32:
@@ -161,48 +176,29 @@ func (b *Batch) decimal(lt leafType, t *expr.Type, v expr.Value) parquet.Value {
 		var buf [16]byte
 		binary.BigEndian.PutUint64(buf[:8], hi)
 		binary.BigEndian.PutUint64(buf[8:], lo)
-		return parquet.FixedLenByteArrayValue(b.arena.copyBytes(buf[16-decimalBytes(t.Precision):]))
+		return parquet.FixedLenByteArrayValue(b.arena.keep(buf[16-decimalBytes(t.Precision):]))
 	}
 }
 
-// arena holds the bytes of a batch's values in blocks that are used again, so that values need neither an allocation each
-// nor the log records they came from.
+// arena holds the bytes of fixed-length values, so that each needs no allocation of its own. Blocks never move: values point into them.
 type arena struct {
-	block []byte // free part of the current block
-	first []byte // kept over resets
-	bytes int
+	free  []byte // of the current block
+	first []byte // used again after reset
 }
 
-const arenaBlock = 64 << 10
+const arenaBlock = 16 << 10
 
-func (a *arena) alloc(n int) []byte {
-	a.bytes += n
-	if n > arenaBlock/4 {
-		return make([]byte, n)
-	}
-	if n > len(a.block) {
-		a.block = make([]byte, arenaBlock)
+func (a *arena) keep(p []byte) []byte {
+	if len(p) > len(a.free) {
+		a.free = make([]byte, arenaBlock)
 		if a.first == nil {
-			a.first = a.block
+			a.first = a.free
 		}
 	}
-	p := a.block[:n:n]
-	a.block = a.block[n:]
-	return p
+	q := a.free[:len(p):len(p)]
+	copy(q, p)
+	a.free = a.free[len(p):]
+	return q
 }
 
-func (a *arena) copyString(s string) []byte {
-	p := a.alloc(len(s))
-	copy(p, s)
-	return p
-}
-
-func (a *arena) copyBytes(s []byte) []byte {
-	p := a.alloc(len(s))
-	copy(p, s)
-	return p
-}
-
-func (a *arena) reset() {
-	a.block, a.bytes = a.first, 0
-}
+func (a *arena) reset() { a.free = a.first }

@@ -42,20 +42,23 @@ func BenchmarkWrite(b *testing.B) {
 	for i := range rows {
 		rows[i] = flight(i)
 	}
+	metas := make([]datafile.Meta, benchRows)
+	for i := range metas {
+		metas[i] = datafile.Meta{Op: materializer.RowInserted, Offset: log.Offset(i), Timestamp: int64(i)}
+	}
+	batch := layout.NewBatch()
 	for b.Loop() {
-		w := datafile.NewWriter(layout, io.Discard, datafile.WriterOptions{})
-		batch := layout.NewBatch(1024)
-		for i, row := range rows {
-			batch.Append(datafile.Meta{Op: materializer.RowInserted, Offset: log.Offset(i), Timestamp: int64(i)}, row)
-			if batch.Rows() == 1024 {
-				if err := w.Write(batch); err != nil {
-					b.Fatal(err)
-				}
-				batch.Reset()
+		var w *datafile.Writer
+		for i := 0; i < benchRows; i += 256 {
+			end := min(i+256, benchRows)
+			datafile.Append(batch, metas[i:end], rows[i:end])
+			if w == nil {
+				w = datafile.NewWriter(layout, io.Discard, batch, datafile.WriterOptions{})
 			}
-		}
-		if err := w.Write(batch); err != nil {
-			b.Fatal(err)
+			if err := w.Write(batch); err != nil {
+				b.Fatal(err)
+			}
+			batch.Reset()
 		}
 		if err := w.Close(); err != nil {
 			b.Fatal(err)

@@ -43,6 +43,7 @@ type Layout struct {
 
 // column is a column of the table as it lies in a file.
 type column struct {
+	id       uint32
 	name     string
 	typ      expr.Type
 	key      bool
@@ -57,7 +58,6 @@ func NewLayout(s *materializer.Schema) (*Layout, error) {
 	for _, place := range s.Key {
 		l.columns[place].key = true
 	}
-	fields := make([]parquet.Field, 0, len(s.Columns)+systemColumns)
 	seen := map[string]bool{PartitionColumn: true, OffsetColumn: true, TimestampColumn: true, OpColumn: true, PreviousColumn: true}
 	for i, c := range s.Columns {
 		if seen[c.Name] {
@@ -65,11 +65,10 @@ func NewLayout(s *materializer.Schema) (*Layout, error) {
 		}
 		seen[c.Name] = true
 		col := &l.columns[i]
-		col.name, col.typ, col.required = c.Name, c.Type, l.columns[i].key && c.Type.Kind != expr.List
-		col.leaf = leafTypeOf(c.Type)
-		fields = append(fields, field{name: c.Name, Node: parquet.FieldID(nodeOf(c.Type, col.required), int(c.ID))})
+		col.id, col.name, col.typ, col.leaf = c.ID, c.Name, c.Type, leafTypeOf(c.Type)
+		col.required = col.key && c.Type.Kind != expr.List
 	}
-	l.parquet = parquet.NewSchema("kalam", group{fields: append(fields, systemFields()...)})
+	l.parquet = l.schema(nil)
 	for op, name := range map[materializer.ChangeOp]string{
 		materializer.RowInserted: "insert", materializer.RowUpdated: "update", materializer.RowDeleted: "delete",
 	} {
@@ -83,6 +82,23 @@ func (l *Layout) Schema() *materializer.Schema { return l.table }
 
 // system returns the leaf of a system column.
 func (l *Layout) system(place int) int { return len(l.columns) + place }
+
+// schema returns the Parquet schema, with the encodings that suit the rows of sample; they are plain without one.
+func (l *Layout) schema(sample *Batch) *parquet.Schema {
+	fields := make([]parquet.Field, 0, len(l.columns)+systemColumns)
+	for i := range l.columns {
+		c := &l.columns[i]
+		n := typeNode(c.typ)
+		if e := c.encoding(i, sample); e != nil {
+			n = parquet.Encoded(n, e)
+		}
+		if !c.required {
+			n = parquet.Optional(n)
+		}
+		fields = append(fields, field{name: c.name, Node: parquet.FieldID(n, int(c.id))})
+	}
+	return parquet.NewSchema("kalam", group{fields: append(fields, systemFields()...)})
+}
 
 func systemFields() []parquet.Field {
 	nodes := [systemColumns]parquet.Node{

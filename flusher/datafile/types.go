@@ -63,25 +63,17 @@ func decimalBytes(precision uint8) int {
 	return (int(precision)*33219281/10_000_000 + 1 + 1 + 7) / 8
 }
 
-// nodeOf returns the Parquet node of a column of type t.
-func nodeOf(t expr.Type, required bool) parquet.Node {
-	n := typeNode(t)
-	if required {
-		return parquet.Required(n)
-	}
-	return parquet.Optional(n)
-}
-
+// typeNode returns the Parquet node of a type, in its plain encoding.
 func typeNode(t expr.Type) parquet.Node {
 	switch t.Kind {
 	case expr.Bool:
 		return parquet.Leaf(parquet.BooleanType)
 	case expr.SmallInt:
-		return dictionary(parquet.Int(16))
+		return parquet.Int(16)
 	case expr.Integer:
-		return dictionary(parquet.Int(32))
+		return parquet.Int(32)
 	case expr.BigInt:
-		return dictionary(parquet.Int(64))
+		return parquet.Int(64)
 	case expr.Real:
 		return parquet.Leaf(parquet.FloatType)
 	case expr.Double:
@@ -89,7 +81,7 @@ func typeNode(t expr.Type) parquet.Node {
 	case expr.Decimal:
 		return decimalNode(t)
 	case expr.Text:
-		return dictionary(parquet.String())
+		return parquet.String()
 	case expr.Blob:
 		return parquet.Leaf(parquet.ByteArrayType)
 	case expr.JSON:
@@ -105,7 +97,7 @@ func typeNode(t expr.Type) parquet.Node {
 func timeNode(t expr.Type) parquet.Node {
 	switch t.Kind {
 	case expr.Date:
-		return dictionary(parquet.Date())
+		return parquet.Date()
 	case expr.Time:
 		return parquet.TimeAdjusted(parquet.Microsecond, false)
 	case expr.Timestamp:
@@ -126,6 +118,3 @@ func decimalNode(t expr.Type) parquet.Node {
 	}
 	return parquet.Decimal(int(t.Scale), int(t.Precision), physical)
 }
-
-// dictionary lets a column start each row group with a dictionary, given up once that grows beyond dictionaryBytes.
-func dictionary(n parquet.Node) parquet.Node { return parquet.Encoded(n, &parquet.RLEDictionary) }

@@ -100,7 +100,7 @@ func typesFile(t *testing.T, cases []typeCase) (*datafile.Layout, []byte, [][]ex
 	if err != nil {
 		t.Fatal(err)
 	}
-	b := layout.NewBatch(4)
+	b := layout.NewBatch()
 	var rows [][]expr.Value
 	for i := range most + 1 {
 		row := []expr.Value{expr.IntOf(expr.BigInt, int64(i))}
@@ -116,11 +116,12 @@ func typesFile(t *testing.T, cases []typeCase) (*datafile.Layout, []byte, [][]ex
 		if i > 0 {
 			m.Op, m.Previous, m.HasPrevious = materializer.RowUpdated, log.Offset(i-1), true
 		}
-		b.Append(m, expr.Values(row))
+		datafile.Append(b, []datafile.Meta{m}, []expr.Values{row})
 	}
-	b.Append(datafile.Meta{Op: materializer.RowDeleted, Partition: 3, Offset: 1 << 40, Previous: 1, HasPrevious: true}, expr.Values(rows[1]))
+	deletion := datafile.Meta{Op: materializer.RowDeleted, Partition: 3, Offset: 1 << 40, Previous: 1, HasPrevious: true}
+	datafile.Append(b, []datafile.Meta{deletion}, []expr.Values{rows[1]})
 	var out bytes.Buffer
-	w := datafile.NewWriter(layout, &out, datafile.WriterOptions{})
+	w := datafile.NewWriter(layout, &out, nil, datafile.WriterOptions{})
 	if err := w.Write(b); err != nil {
 		t.Fatal(err)
 	}

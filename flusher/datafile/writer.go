@@ -40,15 +40,15 @@ type Writer struct {
 	buffered  int64
 }
 
-// NewWriter returns a Writer that writes to out. The file is complete after Close.
-func NewWriter(l *Layout, out io.Writer, o WriterOptions) *Writer {
+// NewWriter returns a Writer that writes to out. The file is complete after Close. sample, which may be nil, is not written: the columns'
+// encodings are chosen by its rows.
+func NewWriter(l *Layout, out io.Writer, sample *Batch, o WriterOptions) *Writer {
 	o.setDefaults()
-	w := parquet.NewGenericWriter[any](out, l.parquet,
+	w := parquet.NewGenericWriter[any](out, l.schema(sample),
 		parquet.CreatedBy("kalam", "1", ""),
 		parquet.Compression(&parquet.Snappy),
 		parquet.PageBufferSize(o.PageBytes),
 		parquet.DictionaryMaxBytes(dictionaryBytes),
-		parquet.DataPageStatistics(true),
 		parquet.SortingWriterConfig(parquet.SortingColumns(parquet.Ascending(PartitionColumn), parquet.Ascending(OffsetColumn))),
 	)
 	return &Writer{options: o, out: w, columns: w.ColumnWriters()}
