@@ -16,8 +16,8 @@ func setOption(def *materializer.Table, o parse.Option) (err error) {
 	case "type":
 		def.Kind = materializer.TableKind(strings.ToLower(o.Value))
 	case "partitions":
-		if def.Partitions, err = strconv.Atoi(o.Value); err != nil {
-			return invalidOption(o, "a number")
+		if def.Partitions, err = strconv.Atoi(o.Value); err != nil || def.Partitions < 1 {
+			return invalidOption(o, "a number of at least 1")
 		}
 	case "partition_by":
 		for part := range strings.SplitSeq(o.Value, ",") {

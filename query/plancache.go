@@ -48,6 +48,9 @@ func (c *planCache) find(k planKey) (*plan, bool) {
 	return p, ok
 }
 
+// has reports whether a plan is kept, without counting a look-up.
+func (c *planCache) has(k planKey) bool { return c.plans.Contains(k) }
+
 func (c *planCache) keep(k planKey, p *plan) {
 	if len(k.text) > maxCachedText {
 		return

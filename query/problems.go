@@ -3,7 +3,6 @@ package query
 import (
 	"context"
 	"errors"
-	"slices"
 	"strings"
 
 	"kalamlog.dev/kalam/internal/problem"
@@ -40,9 +39,15 @@ func (r *readPlan) readProblem(err error) error {
 	switch {
 	case e.Subtype == "COLUMN_NOT_FOUND":
 		p.Message = "column \"" + e.Name + "\" does not exist"
-		if near := r.nearestColumn(e); near != "" {
+		if near := r.nearest(e.Name, e.Candidates); near != "" {
 			hint = "did you mean \"" + near + "\"?"
 		}
+	case strings.Contains(e.Message, "does not have a column named"):
+		if near := r.nearest(nameIn(e.Message, 2), ""); near != "" {
+			hint = "did you mean \"" + near + "\"?"
+		}
+	case strings.HasPrefix(e.Message, "Referenced table"):
+		p.Message = "table \"" + nameIn(e.Message, 1) + "\" is not part of this query"
 	case e.Subtype == "MISSING_ENTRY" && strings.Contains(e.Entry, "Function"):
 		p.Message = "function \"" + e.Name + "\" does not exist"
 		if e.Candidates != "" {
@@ -119,26 +124,49 @@ func binderCode(message string) problem.Code {
 	return problem.SyntaxError
 }
 
-// cleanMessage splits DuckDB's text into one sentence and the advice that follows it.
+// cleanMessage splits DuckDB's text into one sentence and the advice that follows it, in Kalam's words.
 func cleanMessage(m string) (message, hint string) {
 	m, rest, _ := strings.Cut(m, "\n")
-	lines := strings.FieldsFunc(rest, func(r rune) bool { return r == '\n' })
-	for i := range lines {
-		lines[i] = strings.TrimSpace(lines[i])
-	}
-	m = strings.NewReplacer(duck.Catalog+"."+duck.Internal+".", "", "STRING_LITERAL", "text", "INTEGER_LITERAL", "integer").Replace(m)
-	m = strings.Replace(m, "Values list \"", "table \"", 1)
-	m, more, _ := strings.Cut(m, "'. You might")
+	words := strings.NewReplacer(
+		duck.Catalog+"."+duck.Internal+".", "", "STRING_LITERAL", "TEXT", "INTEGER_LITERAL", "INTEGER", "VARCHAR", "TEXT",
+		"INT128", "HUGEINT", "INT16", "SMALLINT", "INT32", "INTEGER", "INT64", "BIGINT", "INT8", "TINYINT",
+		"TIMESTAMP WITH TIME ZONE", "TIMESTAMPTZ", "Values list \"", "table \"",
+	)
+	m, more, _ := strings.Cut(words.Replace(m), "'. You might")
 	if more != "" {
 		m += "'"
 	}
-	return strings.TrimSuffix(strings.TrimSpace(m), "."), strings.Join(slices.DeleteFunc(lines, func(l string) bool { return l == "" }), " ")
+	return strings.TrimRight(strings.TrimSpace(m), ".!"), advice(words.Replace(rest))
 }
 
-// nearestColumn finds what the user may have meant: among DuckDB's candidates, else among the tables' columns.
-func (r *readPlan) nearestColumn(e *duck.Error) string {
+// advice joins lines into one, and cuts long lists of candidates.
+func advice(text string) string {
+	const most = 4
+	var lines []string
+	for l := range strings.SplitSeq(text, "\n") {
+		if l = strings.TrimSpace(l); l != "" {
+			lines = append(lines, l)
+		}
+	}
+	if len(lines) > most {
+		lines = append(lines[:most], "...")
+	}
+	return strings.Join(lines, " ")
+}
+
+// nameIn returns the n-th quoted name of a message.
+func nameIn(message string, n int) string {
+	parts := strings.Split(message, `"`)
+	if len(parts) < 2*n {
+		return ""
+	}
+	return parts[2*n-1]
+}
+
+// nearest finds the column that the user may have meant: among DuckDB's candidates and the tables' columns.
+func (r *readPlan) nearest(name, candidates string) string {
 	var names []string
-	for _, c := range strings.Split(e.Candidates, ",") {
+	for c := range strings.SplitSeq(candidates, ",") {
 		c = strings.Trim(strings.TrimSpace(c), `"`)
 		names = append(names, c[strings.LastIndexByte(c, '.')+1:])
 	}
@@ -149,7 +177,7 @@ func (r *readPlan) nearestColumn(e *duck.Error) string {
 			}
 		}
 	}
-	_, err := expr.Compile(expr.Column{Name: strings.ToLower(e.Name)}, fieldsNamed(names))
+	_, err := expr.Compile(expr.Column{Name: strings.ToLower(name)}, fieldsNamed(names))
 	if p := problem.As(err); p != nil {
 		if _, quoted, ok := strings.Cut(p.Hint, `"`); ok {
 			near, _, _ := strings.Cut(quoted, `"`)

@@ -100,6 +100,9 @@ func (p *planner) replace(r *reference) error {
 	if r.schema != "" {
 		written = r.schema + "." + r.table
 	}
+	if len(names) == 0 && r.at >= 0 && r.at < len(p.text) && p.text[r.at] == '\'' {
+		return problem.New(problem.Forbidden, "files cannot be read by queries").At(p.position(r.at))
+	}
 	if !strings.EqualFold(strings.Join(names, "."), written) {
 		return problem.New(problem.Unsupported, "table %s is named in a way that is not supported here", written).
 			At(p.position(r.at)).WithHint("write FROM %s", written)
@@ -160,17 +163,16 @@ func (p *planner) unqualify() error {
 			p.plan.edits = append(p.plan.edits, edit{at: starts[0], end: starts[1]})
 		}
 	}
-	for _, s := range p.stars {
-		if names, starts, _ := parse.Chain(p.text, s.at); len(names) == 3 && names[2] == "*" {
-			p.plan.edits = append(p.plan.edits, edit{at: starts[0], end: starts[1]})
-		}
-	}
 	return nil
 }
 
 func (p *planner) isTable(schema, table string) bool {
 	return slices.ContainsFunc(p.references, func(r *reference) bool {
-		return strings.EqualFold(r.schema, schema) && strings.EqualFold(r.table, table)
+		namespace := r.schema
+		if namespace == "" {
+			namespace = p.namespace
+		}
+		return strings.EqualFold(namespace, schema) && strings.EqualFold(r.table, table)
 	})
 }
 
@@ -193,6 +195,9 @@ func (p *planner) hide() error {
 
 func (p *planner) hideIn(s *star) error {
 	names, _, end := parse.Chain(p.text, s.at)
+	if s.columns && len(names) == 1 && names[0] == "all" {
+		return nil // ORDER BY ALL, GROUP BY ALL: of the select list
+	}
 	if s.columns || s.at < 0 {
 		return problem.New(problem.Unsupported, "COLUMNS cannot be used together with system columns").At(p.position(s.at))
 	}

@@ -43,7 +43,7 @@ func (e *Engine) Run(ctx context.Context, r Request, sink Sink) error {
 	if err != nil {
 		return err
 	}
-	if err := s.parseAll(pieces); err != nil {
+	if err := s.parseAll(ctx, pieces); err != nil {
 		return err
 	}
 	if !r.AtLeast.IsZero() {
@@ -54,23 +54,36 @@ func (e *Engine) Run(ctx context.Context, r Request, sink Sink) error {
 	for i, p := range pieces {
 		s.statement = i + 1
 		if err := s.run(ctx, p); err != nil {
-			return parse.InStatement(s.asProblem(ctx, err), i+1)
+			return parse.InStatement(p.Place(s.asProblem(ctx, err)), i+1)
 		}
 	}
 	return nil
 }
 
 // parseAll finds the syntax errors of a batch. A single statement's are found when it runs.
-func (s *session) parseAll(pieces []parse.Piece) error {
+func (s *session) parseAll(ctx context.Context, pieces []parse.Piece) error {
 	if len(pieces) == 1 {
 		return nil
 	}
 	for i, p := range pieces {
-		if _, err := parse.One(p); err != nil {
-			return parse.InStatement(err, i+1)
+		if s.plans.has(s.planKey(p)) {
+			continue
+		}
+		parsed, err := parse.One(p)
+		if err != nil {
+			return parse.InStatement(p.Place(err), i+1)
+		}
+		if sel, ok := querySelect(parsed.Statement); ok {
+			if _, err := s.shapeOf(ctx, sel.Text); problem.Is(err, problem.SyntaxError) {
+				return parse.InStatement(p.Place(err), i+1)
+			}
 		}
 	}
 	return nil
+}
+
+func (s *session) planKey(p parse.Piece) planKey {
+	return planKey{text: p.Text(), namespace: s.Namespace, catalog: s.Materializer.Catalog().Version()}
 }
 
 // run plans and executes one statement, again if the catalog changes under it.
@@ -92,7 +105,8 @@ func (s *session) run(ctx context.Context, p parse.Piece) error {
 // plan finds the statement's plan in the cache or makes it.
 func (s *session) plan(ctx context.Context, p parse.Piece) (*plan, error) {
 	catalog := s.Materializer.Catalog()
-	key := planKey{text: p.Text(), namespace: s.Namespace, catalog: catalog.Version()}
+	key := s.planKey(p)
+	key.catalog = catalog.Version()
 	if pl, ok := s.plans.find(key); ok {
 		s.cached = "hit"
 		return pl, nil

@@ -189,13 +189,13 @@ func (s *step) appendTail(ctx context.Context, fresh bool) (offsets, int, error)
 	if err != nil {
 		return nil, 0, err
 	}
-	for p, end := range s.next.ends {
+	for _, p := range slices.Sorted(maps.Keys(s.next.ends)) {
 		id := log.Partition{Table: s.next.table.ID, ID: p}
 		from := max(s.next.manifest.Flushed[p], s.log.Start(id))
 		if !fresh {
 			from = max(from, s.old.ends[p])
 		}
-		if err = w.copy(ctx, s.log, id, from, end); err != nil {
+		if err = w.copy(ctx, s.log, id, from, s.next.ends[p]); err != nil {
 			break
 		}
 	}

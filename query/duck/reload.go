@@ -3,6 +3,7 @@ package duck
 import (
 	"context"
 	"maps"
+	"slices"
 	"strings"
 
 	"kalamlog.dev/kalam/flusher/manifest"
@@ -47,7 +48,7 @@ func (s *step) copyRows() error {
 	if err != nil {
 		return err
 	}
-	for p := range s.next.ends {
+	for _, p := range slices.Sorted(maps.Keys(s.next.ends)) {
 		for r, rowErr := range s.view.Scan(t, p, storage.Range{}) {
 			if err = rowErr; err == nil {
 				err = w.addCurrent(r, expr.IntOf(expr.Integer, int64(p)))

@@ -92,7 +92,9 @@ func (c *compiler) arithmetic(op string, a, b operand) (operand, error) {
 func nullArgument(t Type, xs ...operand) (operand, bool) {
 	for _, x := range xs {
 		if x.constant && x.val.kind == Null && !x.partial {
-			return constantOf(Value{}, t), true
+			null := constantOf(Value{}, t)
+			null.literal = t.Kind == Text // a text constant adapts, even if NULL
+			return null, true
 		}
 	}
 	return operand{}, false
@@ -186,22 +188,11 @@ func floatOperation(op string, k Kind) func(a, b Value) (Value, error) {
 			if b.float() == 0 {
 				return Value{}, nil
 			}
-			if a.float() == leastNormal(k) && b.float() == -1 {
-				return Value{}, overflow(op, a, b, typeOf(k))
-			}
 			return FloatOf(k, a.float()/b.float()), nil
 		}
 	}
 	// Double arithmetic on float32 operands, rounded once, equals float32 arithmetic.
 	return func(a, b Value) (Value, error) { return FloatOf(k, compute(a.float(), b.float())), nil }
-}
-
-// leastNormal is what DuckDB takes for the least value of a floating kind.
-func leastNormal(k Kind) float64 {
-	if k == Real {
-		return -math.MaxFloat32
-	}
-	return -math.MaxFloat64
 }
 
 func hugeOperation(op string) func(a, b Value) (Value, error) {
@@ -382,7 +373,7 @@ func (c *compiler) negate(x operand) (operand, error) {
 	k := x.typ.Kind
 	switch {
 	case k == Null:
-		return constantOf(Value{}, typeOf(Integer)), nil
+		return constantOf(Value{}, typeOf(BigInt)), nil
 	case !isNumeric(k) || x.static().lit == stringLit:
 		return operand{}, problem.New(problem.TypeMismatch, "no operator - for %s", x.typ)
 	case x.literal:
@@ -437,6 +428,12 @@ func integerLiteral(u int128) Value {
 func (c *compiler) plus(x operand) (operand, error) {
 	if x.typ.Kind != Null && (!isNumeric(x.typ.Kind) || x.static().lit == stringLit) {
 		return operand{}, problem.New(problem.TypeMismatch, "no operator + for %s", x.typ)
+	}
+	if x.typ.Kind == Null {
+		return constantOf(Value{}, typeOf(BigInt)), nil
+	}
+	if null, ok := nullNumber(x); ok {
+		return null, nil
 	}
 	x.literal = false
 	return x, nil

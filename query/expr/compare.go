@@ -157,6 +157,15 @@ func applyTwo(a, b operand, t Type, fn func(a, b Value) (Value, error)) operand 
 }
 
 func (c *compiler) bindBetween(n Between) (operand, error) {
+	r, err := c.between(n, and)
+	if err != nil || !n.Not {
+		return r, err
+	}
+	return not(r), nil
+}
+
+// between is X >= Low joined with X <= High.
+func (c *compiler) between(n Between, join func(a, b operand) operand) (operand, error) {
 	x, err := c.bind(n.X)
 	if err != nil {
 		return operand{}, err
@@ -177,11 +186,7 @@ func (c *compiler) bindBetween(n Between) (operand, error) {
 	if err := c.castAll(xs, t); err != nil {
 		return operand{}, err
 	}
-	r := and(compareOperands(6, xs[0], xs[1]), compareOperands(3, xs[0], xs[2]))
-	if n.Not {
-		return not(r), nil
-	}
-	return r, nil
+	return join(compareOperands(6, xs[0], xs[1]), compareOperands(3, xs[0], xs[2])), nil
 }
 
 func (c *compiler) bindIn(n In) (operand, error) {

@@ -141,12 +141,13 @@ func (x operand) run() evalFn {
 // static is x's type as overload resolution sees it.
 func (x operand) static() staticType {
 	s := staticType{Type: x.typ}
-	if !x.literal || x.val.kind == Null {
+	if !x.literal {
 		return s
 	}
 	switch k := x.typ.Kind; {
 	case k == Text:
 		s.lit = stringLit
+	case x.val.kind == Null:
 	case k == hugeInt:
 		s.lit, s.val = intLit, x.val.int128()
 	case isInteger(k):

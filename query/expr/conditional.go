@@ -96,8 +96,10 @@ func (c *compiler) coalesce(xs []operand) (operand, error) {
 		return operand{}, err
 	}
 	if xs[0].constant && xs[0].val.kind != Null {
-		x := constantOf(xs[0].val, t)
-		x.partial = true
+		x := folded(xs[0].val, t, xs...)
+		for _, y := range xs {
+			x.partial = x.partial || !y.constant
+		}
 		return x, nil
 	}
 	evals := make([]evalFn, len(xs))

@@ -212,12 +212,12 @@ func compareFilter(t *testing.T, o *oracle, g *generator, n Node, sum *tally) {
 		if err == nil {
 			_, err = matching(p, g.rows)
 		}
-		if knownFault(wantErr) {
-			sum.fault++
-			return
-		}
 		if err != nil || failsSomewhere(n, g.fields, g.rows) {
 			sum.bothFail++
+			return
+		}
+		if knownFault(wantErr) {
+			sum.fault++
 			return
 		}
 		sum.differ++
@@ -288,9 +288,10 @@ func knownFault(err error) bool {
 	for _, part := range []string{
 		"can't be cast to the destination type", // TRY_CAST of an infinite TIMESTAMP to TIME fails
 		"rounded is out of the range",           // round(32767::SMALLINT, -1) wraps around
-		"(BC) - 2 is out of the range of DATE",  // there are two days before the first day
+		"5877642-06-25 (BC)",                    // DATE arithmetic goes before the first day
 		`nan" is not valid JSON`,                // not in RFC 8259
 		`inf" is not valid JSON`,
+		"JSON has no number",
 	} {
 		if strings.Contains(err.Error(), part) {
 			return true
@@ -362,10 +363,10 @@ func compareProjection(t *testing.T, o *oracle, g *generator, n Node, sum *tally
 	want, wantErr := o.column(query)
 	got, err, compiled := project(n, g)
 	switch {
-	case wantErr != nil && knownFault(wantErr), err != nil && knownFault(err):
-		sum.fault++
 	case wantErr != nil && (err != nil || failsSomewhere(n, g.fields, g.rows)):
 		sum.bothFail++
+	case wantErr != nil && knownFault(wantErr), err != nil && knownFault(err):
+		sum.fault++
 	case wantErr != nil:
 		sum.differ++
 		t.Errorf("SELECT %s\nDuckDB fails: %v", text, wantErr)
@@ -380,6 +381,10 @@ func compareProjection(t *testing.T, o *oracle, g *generator, n Node, sum *tally
 		for i := range want {
 			if got[i] != want[i] && makesNaN(n, g.fields, g.rows[i]) {
 				sum.nan++
+				return
+			}
+			if got[i] != want[i] && o.agreesUnoptimized(got, query) {
+				sum.fault++
 				return
 			}
 			if got[i] != want[i] {

@@ -161,7 +161,9 @@ func (c *compiler) jsonArrow(op string, a, b operand) (operand, error) {
 		t = typeOf(Text)
 	}
 	if path == nil {
-		return constantOf(Value{}, t), nil
+		null := constantOf(Value{}, t)
+		null.literal = t.Kind == Text
+		return null, nil
 	}
 	return strict1(a, t, func(v Value) (Value, error) {
 		if v.kind == Text && !ValidJSON(v.str) {

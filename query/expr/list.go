@@ -77,8 +77,12 @@ func (c *compiler) listElement(name string, xs []operand) (operand, error) {
 	if len(xs) != 2 || implicitCost(xs[1].static(), BigInt) < 0 {
 		return operand{}, wrongArguments(name, xs)
 	}
-	if x, ok := nullArgument(Type{}, xs...); ok && xs[0].typ.Kind == List {
-		return x, nil
+	t := typeOf(Text)
+	if xs[0].typ.Kind == List {
+		t = Type{}
+	}
+	if null, ok := nullArgument(t, xs...); ok {
+		return null, nil
 	}
 	place, err := c.castTo(xs[1], typeOf(BigInt))
 	if err != nil {

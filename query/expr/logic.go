@@ -101,6 +101,9 @@ func (c *compiler) bindLogic(n Binary) (operand, error) {
 // after what is not true, be it NULL.
 func (c *compiler) bindFilter(n Node) (operand, error) {
 	x, ok := n.(Binary)
+	if b, between := n.(Between); between && !b.Not {
+		return c.between(b, both)
+	}
 	if !ok || x.Op != "AND" && x.Op != "OR" {
 		cond, err := c.bind(n)
 		if err != nil {

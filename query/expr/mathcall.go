@@ -105,6 +105,9 @@ func (c *compiler) sign(xs []operand) (operand, error) {
 	if err != nil {
 		return operand{}, err
 	}
+	if null, ok := nullArgument(typeOf(tinyInt), x); ok {
+		return null, nil
+	}
 	return strict1(x, typeOf(tinyInt), func(v Value) (Value, error) {
 		switch {
 		case !isFloat(v.kind) && v.kind != hugeInt:
@@ -187,6 +190,9 @@ func (c *compiler) round(name string, xs []operand) (operand, error) {
 	digits, err := c.castTo(xs[1], typeOf(Integer))
 	if err != nil {
 		return operand{}, err
+	}
+	if null, ok := nullArgument(x.typ, digits); ok && x.typ.Kind != Decimal {
+		return null, nil
 	}
 	switch {
 	case x.typ.Kind == Decimal:
@@ -325,6 +331,9 @@ func (c *compiler) finite(name string, xs []operand) (operand, error) {
 	x, err := c.castTo(xs[0], typeOf(k))
 	if err != nil {
 		return operand{}, err
+	}
+	if null, ok := nullArgument(typeOf(Bool), x); ok {
+		return null, nil
 	}
 	return strict1(x, typeOf(Bool), func(v Value) (Value, error) {
 		nan, inf := false, false

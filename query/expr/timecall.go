@@ -75,8 +75,11 @@ func (c *compiler) datePart(name string, part datePart, x operand) (operand, err
 	if err != nil {
 		return operand{}, err
 	}
+	if null, ok := nullArgument(t, x); ok {
+		return null, nil
+	}
 	if x.typ.Kind == Time && !part.clock() && part != "epoch" {
-		return operand{}, problem.New(problem.TypeMismatch, "a TIME has no %s", part)
+		return operand{}, problem.New(problem.Unsupported, "a TIME has no %s", part)
 	}
 	if part == "epoch" {
 		return strict1(x, t, epochSeconds), nil
@@ -150,8 +153,15 @@ func (c *compiler) epochUnits(name string, xs []operand) (operand, error) {
 	if err != nil {
 		return operand{}, err
 	}
+	t := typeOf(BigInt)
 	if x.typ.Kind == BigInt {
-		return strict1(x, typeOf(Timestamp), timestampOfMillis), nil
+		t = typeOf(Timestamp)
+	}
+	if null, ok := nullArgument(t, x); ok {
+		return null, nil
+	}
+	if x.typ.Kind == BigInt {
+		return strict1(x, t, timestampOfMillis), nil
 	}
 	return strict1(x, typeOf(BigInt), func(v Value) (Value, error) {
 		i := v.Int()
@@ -197,6 +207,9 @@ func (c *compiler) dateTrunc(name string, xs []operand) (operand, error) {
 	if t.Kind == Date {
 		t = typeOf(Timestamp)
 	}
+	if null, ok := nullArgument(t, x); ok {
+		return null, nil
+	}
 	zoned := t.Kind == TimestampTZ
 	return strict1(x, t, func(v Value) (Value, error) {
 		days, us, finite := dayAndClock(v)
@@ -231,6 +244,9 @@ func (c *compiler) dateDiff(name string, xs []operand) (operand, error) {
 		return operand{}, wrongArguments(name, xs)
 	case s.a == Time, s.a == TimestampTZ, part == "epoch", part == "era", part == "isoyear", part == "yearweek":
 		return operand{}, problem.New(problem.Unsupported, "%s by %s of %s is not supported", name, part, s.a)
+	}
+	if null, ok := nullArgument(typeOf(BigInt), xs...); ok {
+		return null, nil
 	}
 	args := xs[1:]
 	if err := c.castAll(args, typeOf(s.a)); err != nil {
@@ -298,6 +314,9 @@ func (c *compiler) lastDay(xs []operand) (operand, error) {
 	x, err := c.timeArgument("last_day", xs[0], Date, Timestamp, TimestampTZ)
 	if err != nil {
 		return operand{}, err
+	}
+	if null, ok := nullArgument(typeOf(Date), x); ok {
+		return null, nil
 	}
 	return strict1(x, typeOf(Date), func(v Value) (Value, error) {
 		days, _, finite := dayAndClock(v)

@@ -23,14 +23,14 @@ func Batch(sql string) ([]Parsed, error) {
 	for i, p := range pieces {
 		s, err := One(p)
 		if err != nil {
-			return nil, InStatement(err, i+1)
+			return nil, InStatement(p.Place(err), i+1)
 		}
 		out = append(out, s)
 	}
 	return out, nil
 }
 
-// One parses one statement of a batch.
+// One parses one statement of a batch. Positions in its errors are in the piece's Text.
 func One(p Piece) (Parsed, error) {
 	s, err := parseStatement(p)
 	return Parsed{Statement: s, Text: p.text, Offset: p.offset, Params: p.params}, err
@@ -50,7 +50,7 @@ func Expr(sql string) (expr.Node, error) {
 		return nil, problem.New(problem.SyntaxError, "expected one expression")
 	}
 	n, err := parseExpr(pieces[0])
-	return n, shift(err, len(before))
+	return n, shift(pieces[0].Place(err), len(before))
 }
 
 func parseExpr(p Piece) (expr.Node, error) {

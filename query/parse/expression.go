@@ -95,8 +95,16 @@ func (t *translator) bits(s string, location int32) (expr.Node, error) {
 	return nil, t.unsupported(location, "bit strings are not supported").WithHint("write a blob as X'6869'")
 }
 
-// number translates a numeric literal that is not a 32-bit integer.
+// number translates a numeric literal that is not a 32-bit integer. The grammar folds a sign into it.
 func (t *translator) number(s string, location int32) (expr.Node, error) {
+	if digits, ok := strings.CutPrefix(s, "-"); ok {
+		n, err := t.number(digits, location)
+		if err != nil {
+			return nil, err
+		}
+		v, _ := negate(n.(expr.Literal).Value)
+		return expr.Literal{Value: v}, nil
+	}
 	if i, err := strconv.ParseInt(s, 0, 64); err == nil && strings.ContainsAny(s, "xXoObB") {
 		return expr.Literal{Value: bigLiteral(i)}, nil
 	}

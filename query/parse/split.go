@@ -19,13 +19,50 @@ const maxTokens = 2_000_000
 // Piece is one statement's text with what its tokens told.
 type Piece struct {
 	text   string
-	offset int   // of text in the batch
+	offset int   // of the statement in the batch
 	params int   // highest $n
 	floors []int // offsets in text of the operator //
+	quoted []int // offsets in text of words that were quoted, ascending
 }
 
-// Text returns the statement's text.
+// Text returns the statement's text, with the reserved word default quoted where it stands for the schema.
 func (p Piece) Text() string { return p.text }
+
+// Place turns the position of a problem from one in Text into one in the statement as it was sent.
+func (p Piece) Place(err error) error {
+	q := problem.As(err)
+	if q == nil || q.Position == 0 || len(p.quoted) == 0 {
+		return err
+	}
+	back := 0
+	for _, at := range p.quoted {
+		word := charPosition(p.text, at)
+		if q.Position > word {
+			back++
+		}
+		if q.Position > word+len(defaultWord) {
+			back++
+		}
+	}
+	return q.At(q.Position - back)
+}
+
+const defaultWord = "default"
+
+// quoteDefault quotes the word default before each of the dots at the given offsets: it names a schema that always
+// exists, but both grammars reserve the word.
+func (p *Piece) quoteDefault(words []int) {
+	for i, at := range words {
+		at += 2 * i
+		p.text = p.text[:at] + `"` + defaultWord + `"` + p.text[at+len(defaultWord):]
+		p.quoted = append(p.quoted, at)
+		for j, f := range p.floors {
+			if f > at {
+				p.floors[j] += 2
+			}
+		}
+	}
+}
 
 // Split cuts a batch into its statements without parsing them. Comments are the same as white space; empty statements
 // are dropped. The error is a *problem.Error SyntaxError.
@@ -58,6 +95,8 @@ func split(sql string) ([]Piece, error) {
 // statement reads up to the next semicolon or the end. more is false at the end.
 func (l *lexer) statement() (p Piece, more bool, err error) {
 	start, end, depth := -1, 0, 0
+	var last token
+	var words []int
 	for n := 0; ; n++ {
 		t, err := l.next()
 		if err != nil {
@@ -68,6 +107,7 @@ func (l *lexer) statement() (p Piece, more bool, err error) {
 		}
 		if t.kind == tokenEnd || t.isSymbol(";") {
 			p.text, p.offset = l.src[start:end], start
+			p.quoteDefault(words)
 			return p, t.kind != tokenEnd, nil
 		}
 		end = t.end
@@ -75,7 +115,11 @@ func (l *lexer) statement() (p Piece, more bool, err error) {
 			return p, false, problem.New(problem.Unsupported, "statement is too deeply nested or too long").
 				At(charPosition(l.src[start:], t.start-start))
 		}
+		if t.isSymbol(".") && last.is(defaultWord) {
+			words = append(words, last.start-start)
+		}
 		p.note(t, start)
+		last = t
 	}
 }
 
