@@ -173,6 +173,13 @@ func (l *Log) startRaft(led func()) (*dragonboat.NodeHost, error) {
 	if err := adoptHost(dir, o.RaftAddress); err != nil {
 		return nil, fmt.Errorf("prepare raft log in %s: %w", dir, err)
 	}
+	path, cut, err := dropTornTail(dir)
+	if err != nil {
+		return nil, fmt.Errorf("look for a torn record in %s: %w", path, err)
+	}
+	if cut > 0 {
+		o.Logger.Warn("cut off a record that was being written when the machine stopped", "file", path, "bytes", cut)
+	}
 	opened := l.replica.checkpoint.Index
 	return startRaft(raftOptions{
 		dir:      dir,
