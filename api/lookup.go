@@ -56,7 +56,7 @@ func (s *Server) getRow(c echo.Context) error {
 }
 
 // positionWait is how long a read waits for the position that it must include.
-const positionWait = 5 * time.Second
+const positionWait = 2 * time.Second
 
 // position parses a token that a client gave and waits until it is readable here; empty is the zero position. One
 // that lies in the future, from another server say, is refused in the end.

@@ -147,8 +147,9 @@ func (s *Server) body(c echo.Context, limit int64) (io.Reader, error) {
 // systemDeadline is a time by the machine's clock, which alone counts for connections.
 func systemDeadline(after time.Duration) time.Time { return clock.System{}.Now().Add(after) }
 
-// patientReader waits a bounded time for each read. It takes the deadline away after the last one: left in place it
-// would end the request's context while the handler works.
+// patientReader waits a bounded time for each read. It takes the deadline away at the end of the body: left in place it
+// would end the request's context while the handler works. After an error, or if the handler stops reading early, it
+// stays: it bounds how long net/http tries to read the rest.
 type patientReader struct {
 	in      io.Reader
 	control *http.ResponseController
@@ -159,13 +160,12 @@ func (p *patientReader) Read(b []byte) (int, error) {
 	// A connection without deadlines (of a test, say) is read without.
 	_ = p.control.SetReadDeadline(systemDeadline(p.timeout))
 	n, err := p.in.Read(b)
-	if err == nil {
-		return n, nil
-	}
-	_ = p.control.SetReadDeadline(time.Time{})
-	if errors.Is(err, os.ErrDeadlineExceeded) {
+	switch {
+	case errors.Is(err, io.EOF):
+		_ = p.control.SetReadDeadline(time.Time{})
+	case errors.Is(err, os.ErrDeadlineExceeded):
 		err = problem.New(problem.Timeout, "the client sent nothing for %s", p.timeout).Because(err)
-	} else if errors.Is(err, io.ErrUnexpectedEOF) {
+	case errors.Is(err, io.ErrUnexpectedEOF):
 		err = problem.New(problem.Cancelled, "the client broke the body off").Because(err)
 	}
 	return n, err

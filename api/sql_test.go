@@ -66,7 +66,6 @@ func TestSQLErrors(t *testing.T) {
 		`CREATE TABLE app.items (id BIGINT PRIMARY KEY)`:     problem.DuplicateTable,
 		`CREATE SCHEMA app`:                                  problem.DuplicateNamespace,
 		`CREATE TABLE app.x (id NOSUCHTYPE PRIMARY KEY)`:     problem.Unsupported,
-		`KILL JOB 'none'`:                                    problem.UnknownJob,
 	} {
 		var reply wire.ErrorReply
 		a := s.try(sql)
