@@ -74,6 +74,7 @@ func (b *bench) measurements() []measurement {
 		{"reads", b.keyReads},
 		{"subscribe", b.subscribe},
 		{"bulk", b.bulk},
+		{"postgres", b.postgres},
 		{"flush", b.flush},
 		{"scan", b.scan},
 		{"idle", b.idle},
