@@ -144,7 +144,7 @@ func TestServeStopsStartsAndVerifies(t *testing.T) {
 func TestSQLCommand(t *testing.T) {
 	s := start(t, testConfig(t.TempDir()))
 	defer s.stop()
-	if got := s.sql(`SELECT 42 AS answer, NULL AS nothing, 'x' AS text`); !strings.Contains(got, "│ 42 │") && !strings.Contains(got, "42 │ NULL") {
+	if got := s.sql(`SELECT 42 AS answer, NULL AS nothing, 'x' AS text`); !strings.Contains(got, "│     42 │    NULL │ x    │") {
 		t.Errorf("table:\n%s", got)
 	}
 	if got := s.sql(`SELECT $1 AS a, $2 AS b`, "--param", "9007199254740993", "--param", "plain text", "--format", "json"); !strings.Contains(got, `[9007199254740993,"plain text"]`) {
