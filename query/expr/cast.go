@@ -105,7 +105,7 @@ func castMode(v Value, from, to Type, try bool) (Value, error) {
 	case to.Kind == Text:
 		return TextOf(string(appendTextAs(nil, v, from))), nil
 	case to.Kind == JSON:
-		return castToJSON(v)
+		return castToJSON(v, from)
 	case v.kind == Text && to.Kind == List:
 		return castTextToList(v.str, to, try)
 	case v.kind == Text:

@@ -289,15 +289,14 @@ func knownFault(err error) bool {
 		"can't be cast to the destination type", // TRY_CAST of an infinite TIMESTAMP to TIME fails
 		"rounded is out of the range",           // round(32767::SMALLINT, -1) wraps around
 		"5877642-06-25 (BC)",                    // DATE arithmetic goes before the first day
-		`nan" is not valid JSON`,                // not in RFC 8259
-		`inf" is not valid JSON`,
 		"JSON has no number",
 	} {
 		if strings.Contains(err.Error(), part) {
 			return true
 		}
 	}
-	return false
+	// DuckDB's JSON has numbers that RFC 8259 has not.
+	return strings.HasSuffix(err.Error(), "is not valid JSON") && (strings.Contains(err.Error(), "nan") || strings.Contains(err.Error(), "inf"))
 }
 
 func clip(ids []string) string {

@@ -16,27 +16,31 @@ func castTextToJSON(s string) (Value, error) {
 	return JSONOf(s), nil
 }
 
-// castToJSON is to_json(v), except that text must be JSON already.
-func castToJSON(v Value) (Value, error) {
+// castToJSON is to_json(v) of a value of type from, except that text must be JSON already.
+func castToJSON(v Value, from Type) (Value, error) {
 	if v.kind == Text {
 		return castTextToJSON(v.str)
 	}
-	b, err := appendToJSON(nil, v)
+	b, err := appendToJSON(nil, v, from)
 	if err != nil {
 		return Value{}, err
 	}
 	return JSONOf(string(b)), nil
 }
 
-// appendToJSON writes v as DuckDB's to_json does: numbers as numbers, what has no JSON form as its text.
-func appendToJSON(dst []byte, v Value) ([]byte, error) {
+// appendToJSON writes v as DuckDB's to_json does: numbers as numbers, decimals of up to 15 digits as doubles, what has no
+// JSON form as its text.
+func appendToJSON(dst []byte, v Value, from Type) ([]byte, error) {
 	switch v.kind {
 	case Null:
 		return append(dst, "null"...), nil
-	case Bool, SmallInt, Integer, BigInt, tinyInt:
+	case Bool, SmallInt, Integer, BigInt, tinyInt, hugeInt:
 		return appendText(dst, v), nil
-	case Decimal, hugeInt:
-		return appendNumberJSON(dst, decimalToFloat(v.int128(), v.scale, TypeOf(v).Precision > 18, Double))
+	case Decimal:
+		if from.Precision > 15 {
+			return appendText(dst, v), nil
+		}
+		return appendNumberJSON(dst, decimalToFloat(v.int128(), v.scale, false, Double))
 	case Real, Double:
 		return appendNumberJSON(dst, v.float())
 	case JSON:
@@ -48,7 +52,7 @@ func appendToJSON(dst []byte, v Value) ([]byte, error) {
 			if i > 0 {
 				dst = append(dst, ',')
 			}
-			if dst, err = appendToJSON(dst, e); err != nil {
+			if dst, err = appendToJSON(dst, e, *from.Elem); err != nil {
 				return nil, err
 			}
 		}

@@ -13,7 +13,7 @@ func (c *compiler) timeCall(name string, xs []operand) (operand, bool, error) {
 		}
 		var part datePart
 		if part, err = constantPart(name, xs[0]); err == nil {
-			x, err = c.datePart(name, part, xs[1])
+			x, err = c.datePart(name, part, xs[1], Time)
 		}
 	case "date_trunc", "datetrunc":
 		x, err = c.dateTrunc(name, xs)
@@ -63,15 +63,23 @@ func (c *compiler) oneTime(name string, part datePart, xs []operand) (operand, e
 	if len(xs) != 1 {
 		return operand{}, wrongArguments(name, xs)
 	}
+	if part.clock() || part == "epoch" {
+		return c.datePart(name, part, xs[0], Time)
+	}
 	return c.datePart(name, part, xs[0])
 }
 
-func (c *compiler) datePart(name string, part datePart, x operand) (operand, error) {
+// datePart extracts a part of a DATE or TIMESTAMP, or of other kinds that the function takes.
+func (c *compiler) datePart(name string, part datePart, x operand, other ...Kind) (operand, error) {
 	t := typeOf(BigInt)
 	if part == "epoch" {
 		t = typeOf(Double)
 	}
-	x, err := c.timeArgument(name, x, Date, Time, Timestamp, TimestampTZ, interval, timeTZ)
+	kinds := []Kind{Date, Timestamp, TimestampTZ, interval}
+	if len(other) > 0 {
+		kinds = append(append(kinds, other...), timeTZ)
+	}
+	x, err := c.timeArgument(name, x, kinds...)
 	if err != nil {
 		return operand{}, err
 	}
