@@ -44,6 +44,7 @@ func poll(t testing.TB, c *kgo.Client, n int) []*kgo.Record {
 }
 
 func TestRecordsOfATable(t *testing.T) {
+	t.Parallel()
 	k := startStack(t, nil)
 	sensors := k.sensors(1)
 	before := time.Now().UnixMilli()
@@ -82,6 +83,7 @@ type envelope struct {
 }
 
 func TestRecordsOfChanges(t *testing.T) {
+	t.Parallel()
 	k := startStack(t, nil)
 	sensors := k.sensors(1)
 	k.putRow(sensors, 1, "one")
@@ -104,6 +106,7 @@ func TestRecordsOfChanges(t *testing.T) {
 }
 
 func TestKeysAndHiddenColumns(t *testing.T) {
+	t.Parallel()
 	k := startStack(t, nil)
 	composite := k.createTable("shop", "stock", 1, 2,
 		column("shelf", expr.Text), column("slot", expr.Integer), column("n", expr.Integer))
@@ -129,6 +132,7 @@ func TestKeysAndHiddenColumns(t *testing.T) {
 }
 
 func TestUserTablesHideTheUserColumn(t *testing.T) {
+	t.Parallel()
 	k := startStack(t, nil)
 	notes := k.createAs(&materializer.Table{
 		Namespace: "app", Name: "notes", Kind: materializer.User, Partitions: 1,
@@ -154,6 +158,7 @@ func TestUserTablesHideTheUserColumn(t *testing.T) {
 }
 
 func TestConsumeFromOffsets(t *testing.T) {
+	t.Parallel()
 	k := startStack(t, nil)
 	sensors := k.sensors(1)
 	for id := range int64(20) {
@@ -194,6 +199,7 @@ func (k *stack) awaitFetch(c *kgo.Client) {
 }
 
 func TestConsumeFromTimestamp(t *testing.T) {
+	t.Parallel()
 	k := startStack(t, nil)
 	sensors := k.sensors(1)
 	k.put(sensors, 0, 1, 2)
@@ -221,6 +227,7 @@ func (k *stack) timestampOf(table *materializer.Table, offset int64) time.Time {
 }
 
 func TestListOffsets(t *testing.T) {
+	t.Parallel()
 	k := startStack(t, nil)
 	sensors := k.sensors(2)
 	at := k.put(sensors, 1)[0]
@@ -263,6 +270,7 @@ func TestListOffsets(t *testing.T) {
 }
 
 func TestManyPartitions(t *testing.T) {
+	t.Parallel()
 	k := startStack(t, nil)
 	sensors := k.sensors(16)
 	const rows = 500
@@ -282,6 +290,7 @@ func TestManyPartitions(t *testing.T) {
 }
 
 func TestOffsetOutOfRange(t *testing.T) {
+	t.Parallel()
 	k := startStack(t, nil)
 	k.put(k.sensors(1), 1)
 	c := k.consumer(kgo.ConsumePartitions(map[string]map[int32]kgo.Offset{"iot.sensors": {0: kgo.NewOffset().At(2)}}),
@@ -300,6 +309,7 @@ func isKafka(err error, want *kerr.Error) bool {
 
 // A name without a dot lives in the default namespace, and only there.
 func TestAlias(t *testing.T) {
+	t.Parallel()
 	k := startStack(t, nil)
 	k.put(k.createTable("default", "things", 1, 1,
 		column("id", expr.BigInt), column("name", expr.Text), column("heat", expr.Double)), 1)
@@ -319,6 +329,7 @@ func TestAlias(t *testing.T) {
 }
 
 func TestDroppedAndNewTopics(t *testing.T) {
+	t.Parallel()
 	k := startStack(t, nil)
 	sensors := k.sensors(1)
 	first := k.server.currentTopics().topic("iot.sensors").id
@@ -336,6 +347,7 @@ func TestDroppedAndNewTopics(t *testing.T) {
 }
 
 func TestAddedColumn(t *testing.T) {
+	t.Parallel()
 	k := startStack(t, nil)
 	sensors := k.sensors(1)
 	k.putRow(sensors, 1, "old")

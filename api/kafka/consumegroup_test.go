@@ -41,6 +41,7 @@ func keysOf(records []*kgo.Record) []string {
 }
 
 func TestGroupResumesAfterRestart(t *testing.T) {
+	t.Parallel()
 	k := startStack(t, nil)
 	sensors := k.sensors(3)
 	k.put(sensors, 0, 1, 2, 3, 4)
@@ -61,6 +62,7 @@ func TestGroupResumesAfterRestart(t *testing.T) {
 
 // A consumer that lives through a restart joins again and goes on, with what it had committed and nothing twice.
 func TestGroupLivesThroughRestart(t *testing.T) {
+	t.Parallel()
 	k := startStack(t, nil)
 	sensors := k.sensors(2)
 	k.put(sensors, 0, 1)
@@ -92,6 +94,7 @@ func pollThrough(t *testing.T, c *kgo.Client, n int) []*kgo.Record {
 
 // Two members share the partitions; when one leaves, the other has them all.
 func TestGroupOfTwoShares(t *testing.T) {
+	t.Parallel()
 	k := startStack(t, nil)
 	sensors := k.sensors(4)
 	a := k.consumer(append(inGroup("pair", "iot.sensors"), kgo.Balancers(kgo.RangeBalancer()))...)
@@ -206,6 +209,7 @@ func (k *stack) offsets(version int16, group string, topics map[string][]int32) 
 }
 
 func TestCommittedOffsets(t *testing.T) {
+	t.Parallel()
 	k := startStack(t, nil)
 	k.createTable("default", "things", 2, 1, k.sensors(1).Schema().Columns[0])
 	for _, c := range []struct {
@@ -255,6 +259,7 @@ func TestCommittedOffsets(t *testing.T) {
 
 // What was committed for a table that is dropped does not hold for another that takes its name.
 func TestOffsetsOfADroppedTable(t *testing.T) {
+	t.Parallel()
 	k := startStack(t, nil)
 	sensors := k.sensors(1)
 	k.simpleCommit("g", "iot.sensors", 0, 7, "")
@@ -269,6 +274,7 @@ func TestOffsetsOfADroppedTable(t *testing.T) {
 }
 
 func TestListDescribeAndDeleteGroups(t *testing.T) {
+	t.Parallel()
 	k := startStack(t, nil)
 	k.put(k.sensors(1), 1)
 	k.simpleCommit("past", "iot.sensors", 0, 1, "")
@@ -316,6 +322,7 @@ type brokenState struct{ Materializer }
 func (brokenState) View() (*materializer.View, error) { return nil, fmt.Errorf("no view today") }
 
 func TestUnreadableOffsets(t *testing.T) {
+	t.Parallel()
 	k := startStack(t, func(o *Options) { o.Materializer = brokenState{o.Materializer} })
 	q := kmsg.NewPtrOffsetFetchRequest()
 	q.Version, q.Group = 7, "g"
@@ -325,6 +332,7 @@ func TestUnreadableOffsets(t *testing.T) {
 }
 
 func TestFindCoordinator(t *testing.T) {
+	t.Parallel()
 	k := startStack(t, nil)
 	for version := range int16(5) {
 		q := kmsg.NewPtrFindCoordinatorRequest()

@@ -51,6 +51,7 @@ func (k *stack) kcat(args ...string) []string {
 }
 
 func TestKcatLists(t *testing.T) {
+	t.Parallel()
 	k := startStack(t, nil)
 	k.sensors(3)
 	out := strings.Join(k.kcat("-L"), "\n")
@@ -69,6 +70,7 @@ func TestKcatLists(t *testing.T) {
 }
 
 func TestKcatConsumes(t *testing.T) {
+	t.Parallel()
 	k := startStack(t, nil)
 	sensors := k.sensors(1)
 	k.put(sensors, 0, 1, 2)
@@ -104,6 +106,7 @@ func TestKcatConsumes(t *testing.T) {
 
 // Two runs of one group: the second goes on where the first ended, across a restart of the server.
 func TestKcatGroup(t *testing.T) {
+	t.Parallel()
 	k := startStack(t, nil)
 	sensors := k.sensors(2)
 	k.put(sensors, 0, 1, 2)

@@ -51,6 +51,7 @@ func scramble(r *rand.Rand, v reflect.Value) {
 
 // TestRandomRequests has handlers answer requests that decode and make no sense. Whatever they say, they say it in the protocol's form.
 func TestRandomRequests(t *testing.T) {
+	t.Parallel()
 	k := startStack(t, nil)
 	k.put(k.sensors(2), 1, 2, 3)
 	seed := uint64(time.Now().UnixNano())
@@ -85,6 +86,7 @@ func TestRandomRequests(t *testing.T) {
 
 // TestGroupOnDyingConnections has two members read what is being written while every connection is cut again and again. Nothing is missed.
 func TestGroupOnDyingConnections(t *testing.T) {
+	t.Parallel()
 	k := startStack(t, nil)
 	sensors := k.sensors(4)
 	stop, cancel := context.WithCancel(t.Context())

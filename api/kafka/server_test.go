@@ -145,6 +145,7 @@ func TestAdvertisedVersions(t *testing.T) {
 
 // A client newer than the server is told, in the oldest form, what to ask instead; and the connection lives on.
 func TestApiVersionsOfTheFuture(t *testing.T) {
+	t.Parallel()
 	w := startStack(t, nil).dial()
 	w.send(rawFrame(apiVersionsCode, 77, 5, 1, 2, 3, 4, 5))
 	id, body := w.response()
@@ -162,6 +163,7 @@ func TestApiVersionsOfTheFuture(t *testing.T) {
 
 // What breaks the protocol ends the connection that it came on, and no other.
 func TestBrokenFrames(t *testing.T) {
+	t.Parallel()
 	k := startStack(t, nil)
 	witness := k.dial()
 	for name, frame := range map[string][]byte{
@@ -195,6 +197,7 @@ func TestBrokenFrames(t *testing.T) {
 
 // Requests may be sent ahead; their responses keep the order, also behind one that waits.
 func TestPipelinedRequestsAreAnsweredInOrder(t *testing.T) {
+	t.Parallel()
 	k := startStack(t, nil)
 	k.sensors(1)
 	w := k.dial()
@@ -232,6 +235,7 @@ func fetchPartitionRequest(number int32, offset int64) kmsg.FetchRequestTopicPar
 }
 
 func TestFetchVersions(t *testing.T) {
+	t.Parallel()
 	k := startStack(t, nil)
 	k.put(k.sensors(1), 1, 2)
 	for version := int16(4); version <= 12; version++ {
@@ -251,6 +255,7 @@ func TestFetchVersions(t *testing.T) {
 }
 
 func TestFetchErrors(t *testing.T) {
+	t.Parallel()
 	k := startStack(t, nil)
 	k.put(k.sensors(1), 1)
 	w := k.dial()
@@ -284,6 +289,7 @@ func TestFetchErrors(t *testing.T) {
 }
 
 func TestRepeatedPartitionIsRefused(t *testing.T) {
+	t.Parallel()
 	k := startStack(t, nil)
 	k.put(k.sensors(1), 1)
 	got := exchange[*kmsg.FetchResponse](k.dial(), fetchRequest(0, time.Hour, 0, 0)).Topics[0].Partitions
@@ -294,6 +300,7 @@ func TestRepeatedPartitionIsRefused(t *testing.T) {
 
 // A fetch at the end waits: for the time given if nothing comes, and not a moment longer than needed if something does.
 func TestLongPoll(t *testing.T) {
+	t.Parallel()
 	k := startStack(t, nil)
 	sensors := k.sensors(4)
 	w := k.dial()
@@ -331,6 +338,7 @@ func (k *stack) waiting() int {
 }
 
 func TestMinBytes(t *testing.T) {
+	t.Parallel()
 	k := startStack(t, nil)
 	sensors := k.sensors(1)
 	w := k.dial()
@@ -350,6 +358,7 @@ func TestMinBytes(t *testing.T) {
 
 // However small the limits, a response carries a record, and over a few of them every partition has its turn.
 func TestTinyLimits(t *testing.T) {
+	t.Parallel()
 	k := startStack(t, nil)
 	k.putBatch(k.sensors(4), 0, 100)
 	w := k.dial()
@@ -377,6 +386,7 @@ func TestTinyLimits(t *testing.T) {
 }
 
 func TestOffsetForLeaderEpoch(t *testing.T) {
+	t.Parallel()
 	k := startStack(t, nil)
 	k.put(k.sensors(1), 1, 2)
 	q := kmsg.NewPtrOffsetForLeaderEpochRequest()
@@ -396,6 +406,7 @@ func TestOffsetForLeaderEpoch(t *testing.T) {
 }
 
 func TestMetadata(t *testing.T) {
+	t.Parallel()
 	k := startStack(t, func(o *Options) { o.AdvertisedAddress = "kalam.example:9999" })
 	k.sensors(2)
 	id := k.server.currentTopics().topic("iot.sensors").id
@@ -442,6 +453,7 @@ func TestMetadata(t *testing.T) {
 }
 
 func TestDescribeCluster(t *testing.T) {
+	t.Parallel()
 	k := startStack(t, nil)
 	q := kmsg.NewPtrDescribeClusterRequest()
 	q.Version, q.EndpointType = 1, endpointBrokers
@@ -453,6 +465,7 @@ func TestDescribeCluster(t *testing.T) {
 }
 
 func TestProduceIsRefused(t *testing.T) {
+	t.Parallel()
 	k := startStack(t, nil)
 	k.sensors(1)
 	w := k.dial()
@@ -477,6 +490,7 @@ func TestProduceIsRefused(t *testing.T) {
 
 // Close answers what waits, and returns when all connections are closed.
 func TestCloseDrains(t *testing.T) {
+	t.Parallel()
 	k := startStack(t, nil)
 	k.sensors(1)
 	idle, polling := k.dial(), k.dial()
@@ -496,6 +510,7 @@ func TestCloseDrains(t *testing.T) {
 
 // A client that hangs up while its fetch waits does not keep the server busy.
 func TestHangUpEndsTheWait(t *testing.T) {
+	t.Parallel()
 	k := startStack(t, nil)
 	k.sensors(1)
 	w := k.dial()
@@ -510,6 +525,7 @@ func TestHangUpEndsTheWait(t *testing.T) {
 }
 
 func TestIdleConnectionsAreClosed(t *testing.T) {
+	t.Parallel()
 	k := startStack(t, func(o *Options) { o.IdleTimeout = 50 * time.Millisecond })
 	k.sensors(1)
 	k.dial().closed()
@@ -520,6 +536,7 @@ func TestIdleConnectionsAreClosed(t *testing.T) {
 }
 
 func TestConnectionsAreLimited(t *testing.T) {
+	t.Parallel()
 	k := startStack(t, func(o *Options) { o.MaxConnections = 1 })
 	w := k.dial()
 	exchange[*kmsg.ApiVersionsResponse](w, apiVersions(0))
@@ -534,6 +551,7 @@ func TestConnectionsAreLimited(t *testing.T) {
 }
 
 func TestMetrics(t *testing.T) {
+	t.Parallel()
 	r := prometheus.NewRegistry()
 	k := startStack(t, func(o *Options) { o.Registerer = r })
 	k.put(k.sensors(1), 1)
@@ -566,6 +584,7 @@ type trimmedLog struct {
 func (l trimmedLog) Start(log.Partition) log.Offset { return l.start }
 
 func TestTrimmedLog(t *testing.T) {
+	t.Parallel()
 	k := startStack(t, func(o *Options) { o.Log = trimmedLog{o.Log, 2} })
 	k.put(k.sensors(1), 1, 2, 3)
 	w := k.dial()
@@ -591,6 +610,7 @@ func (brokenLog) Read(log.Partition, log.Offset, int) ([]log.Record, error) {
 }
 
 func TestUnreadableLog(t *testing.T) {
+	t.Parallel()
 	k := startStack(t, func(o *Options) { o.Log = brokenLog{o.Log} })
 	k.put(k.sensors(1), 1)
 	w := k.dial()
