@@ -30,7 +30,7 @@ type core struct {
 // ever acknowledged is applied.
 func openCore(ctx context.Context, c config.Config, logger *slog.Logger, r prometheus.Registerer) (*core, error) {
 	m, err := materializer.New(materializer.Options{
-		Backend:         pebbleIn(filepath.Join(c.Server.Data, stateFolder), logger),
+		Backend:         pebbleIn(filepath.Join(c.Server.Data, stateFolder), int64(c.Storage.Cache), logger),
 		Logger:          logger.With("part", "materializer"),
 		Registerer:      r,
 		IdempotencyKeys: c.Limits.IdempotencyMax,
@@ -54,9 +54,9 @@ func openCore(ctx context.Context, c config.Config, logger *slog.Logger, r prome
 	return &core{materializer: m, log: l, writer: materializer.NewWriter(l)}, nil
 }
 
-func pebbleIn(dir string, logger *slog.Logger) func(func() error) (storage.Backend, error) {
+func pebbleIn(dir string, cache int64, logger *slog.Logger) func(func() error) (storage.Backend, error) {
 	return func(beforeDurable func() error) (storage.Backend, error) {
-		return pebble.Open(pebble.Options{Dir: dir, BeforeDurable: beforeDurable, Logger: logger.With("part", "state")})
+		return pebble.Open(pebble.Options{Dir: dir, CacheBytes: cache, BeforeDurable: beforeDurable, Logger: logger.With("part", "state")})
 	}
 }
 

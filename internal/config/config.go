@@ -76,6 +76,7 @@ type Limits struct {
 // Storage says what holds the current rows and the log.
 type Storage struct {
 	Backend           string `koanf:"backend" doc:"what holds the current rows; this version has pebble"`
+	Cache             Size   `koanf:"cache" doc:"memory for blocks of the current rows, filled as they are read"`
 	SegmentBytes      Size   `koanf:"segment_bytes" doc:"size at which a log segment is sealed"`
 	DefaultPartitions int    `koanf:"default_partitions" doc:"partitions of a table created without WITH (partitions = n)"`
 }
@@ -101,7 +102,7 @@ func Default() Config {
 			Body: 64 << 20, Row: 4 << 20, InFlight: 512, ClientTimeout: time.Minute, QueryMemory: 1 << 30,
 			Subscriber: 1 << 20, IdempotencyMax: 1_000_000, IdempotencyAge: 24 * time.Hour,
 		},
-		Storage: Storage{Backend: "pebble", SegmentBytes: 64 << 20, DefaultPartitions: 4},
+		Storage: Storage{Backend: "pebble", Cache: 64 << 20, SegmentBytes: 64 << 20, DefaultPartitions: 4},
 		Log:     Log{Level: "info", Format: "text"},
 	}
 }
