@@ -66,7 +66,8 @@ func NewLayout(s *materializer.Schema) (*Layout, error) {
 		seen[c.Name] = true
 		col := &l.columns[i]
 		col.id, col.name, col.typ, col.leaf = c.ID, c.Name, c.Type, leafTypeOf(c.Type)
-		col.required = col.key && c.Type.Kind != expr.List
+		// Of a delete only the key columns are there; a table without key is a stream and has none.
+		col.required = c.Type.Kind != expr.List && (col.key || c.NotNull && len(s.Key) == 0)
 	}
 	l.parquet = l.schema(nil)
 	for op, name := range map[materializer.ChangeOp]string{

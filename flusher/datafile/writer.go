@@ -48,6 +48,7 @@ func NewWriter(l *Layout, out io.Writer, sample *Batch, o WriterOptions) *Writer
 		parquet.CreatedBy("kalam", "1", ""),
 		parquet.Compression(&parquet.Snappy),
 		parquet.PageBufferSize(o.PageBytes),
+		parquet.DataPageStatistics(false), // the column index has them
 		parquet.DictionaryMaxBytes(dictionaryBytes),
 		parquet.SortingWriterConfig(parquet.SortingColumns(parquet.Ascending(PartitionColumn), parquet.Ascending(OffsetColumn))),
 	)
