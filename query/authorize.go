@@ -262,7 +262,7 @@ func (w *walker) scalarFunction(n map[string]any) {
 	forbidden := slices.Contains([]string{
 		"getvariable", "getenv", "current_setting", "set_config", "nextval", "currval", "write_log", "current_database",
 		"current_schema", "current_schemas", "current_connection_id", "current_query_id", "current_transaction_id",
-		"txid_current", "in_search_path", "has_schema_privilege", "query", "query_table", "read_text", "read_blob",
+		"txid_current", "in_search_path", "has_schema_privilege", "query", "query_table", "kalam_live", "read_text", "read_blob",
 		"json_execute_serialized_sql", "sql_auto_complete", "parse_duckdb_log_message", "checkpoint", "force_checkpoint",
 	}, folded)
 	for _, prefix := range []string{"pg_", "duckdb_", "pragma_", "read_", "parquet_", "sniff_", "test_"} {

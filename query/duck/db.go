@@ -44,6 +44,7 @@ func (o *Options) ensureDefaults() {
 type DB struct {
 	dir   string // absolute data directory
 	slots chan struct{}
+	dead  *deadSets
 
 	mu struct {
 		sync.Mutex
@@ -68,8 +69,9 @@ func Open(o Options) (*DB, error) {
 	if err := os.MkdirAll(tmp, 0o750); err != nil {
 		return nil, fmt.Errorf("create temporary directory: %w", err)
 	}
-	d := &DB{dir: dir, slots: make(chan struct{}, o.MaxConnections)}
+	d := &DB{dir: dir, slots: make(chan struct{}, o.MaxConnections), dead: newDeadSets()}
 	if err := d.open(o); err != nil {
+		d.dead.free()
 		return nil, fmt.Errorf("open duckdb: %w", err)
 	}
 	if err := d.lockDown(tmp); err != nil {
@@ -112,6 +114,9 @@ func (d *DB) lockDown(tmp string) error {
 		return err
 	}
 	defer d.Release(c)
+	if err := d.dead.register(c); err != nil {
+		return err
+	}
 	for _, sql := range []string{
 		"SET temp_directory = " + quote(tmp),
 		"SET GLOBAL TimeZone = 'UTC'",
@@ -206,6 +211,7 @@ func (d *DB) Close() error {
 		}
 		d.mu.idle = nil
 		capi.Close(&d.mu.db)
+		d.dead.free()
 	}
 	d.mu.Unlock()
 	for range cap(d.slots) {

@@ -22,8 +22,7 @@ type Log interface {
 // mirror keeps DuckDB's picture of one table:
 //
 //	tail_<id>_<n>  the live rows among the changes that are not flushed
-//	dead_<id>_<n>  the flushed offsets that are no live row
-//	table_<id>     view: data files without dead, and tail; the table's columns
+//	table_<id>     view: data files less the dead rows, and tail; the table's columns
 //	full_<id>      the same with the system columns and those that are hidden
 //
 // A mirror only moves forward. Every step is one DuckDB transaction, so that a reader sees a flushed row either in the
@@ -39,13 +38,13 @@ type state struct {
 	generation int                 // numbers the tables' names
 	ends       map[log.PartitionID]log.Offset
 	manifest   *manifest.Manifest
-	replaced   offsets // replaced by changes of the tail, in the tail or flushed, less those that manifest knows
-	tailRows   bool    // the view reads the tail
-	deadRows   bool    // the view excludes the dead
+	replaced   offsets  // replaced by changes of the tail, in the tail or flushed, less those that manifest knows
+	tailRows   bool     // the view reads the tail
+	dead       *deadSet // flushed offsets that are no live row, nil if there are none
+	deadNumber int64    // of dead among the sets, 0 for nil
 }
 
 func (s *state) tail() string { return fmt.Sprintf("tail_%d_%d", s.table.ID, s.generation) }
-func (s *state) dead() string { return fmt.Sprintf("dead_%d_%d", s.table.ID, s.generation) }
 
 func newMirror() *mirror {
 	return &mirror{lock: make(chan struct{}, 1)}
@@ -86,7 +85,7 @@ func (m *mirror) advance(ctx context.Context, ms *Mirrors, v *materializer.View,
 		return nil
 	}
 	s := &step{Mirrors: ms, view: v, old: m.state}
-	s.next = state{table: t, generation: m.generation, ends: ends, manifest: m.manifest, tailRows: m.tailRows, deadRows: m.deadRows}
+	s.next = state{table: t, generation: m.generation, ends: ends, manifest: m.manifest, tailRows: m.tailRows, dead: m.dead, deadNumber: m.deadNumber}
 	flushed := fresh || flush != m.manifest.Flush
 	return m.move(s, func() error { return s.run(ctx, fresh, flushed) })
 }
@@ -97,10 +96,17 @@ func (m *mirror) move(s *step, run func() error) error {
 		s.conn = c
 		return c.transact(run)
 	})
+	moved := s.next.deadNumber != s.old.deadNumber
 	if err != nil {
+		if moved {
+			s.db.dead.drop(s.next.deadNumber)
+		}
 		return fmt.Errorf("mirror %s: %w", s.next.table.QualifiedName(), err)
 	}
 	m.state = s.next
+	if moved {
+		s.db.dead.retire(s.old.deadNumber)
+	}
 	return nil
 }
 
@@ -134,7 +140,7 @@ func (s *step) run(ctx context.Context, fresh, flushed bool) error {
 	if rows > 0 && !s.next.tailRows {
 		s.next.tailRows, view = true, true
 	}
-	if s.next.deadRows != s.old.deadRows {
+	if s.next.deadNumber != s.old.deadNumber {
 		view = true
 	}
 	if !view {
@@ -156,9 +162,8 @@ func (s *step) nextGeneration(ctx context.Context, fresh bool) error {
 		sql = append(sql, fmt.Sprintf("INSERT INTO %s SELECT * FROM %s WHERE %s", internal(s.next.tail()), internal(s.old.tail()),
 			s.unflushed()))
 	}
-	sql = append(sql, "CREATE TABLE "+internal(s.next.dead())+" (_partition INTEGER, _offset BIGINT)")
 	if s.old.table != nil {
-		sql = append(sql, "DROP TABLE "+internal(s.old.tail()), "DROP TABLE "+internal(s.old.dead()))
+		sql = append(sql, "DROP TABLE "+internal(s.old.tail()))
 	}
 	if err := s.conn.Exec(ctx, strings.Join(sql, ";\n")); err != nil {
 		return err
@@ -205,7 +210,7 @@ func (s *step) appendTail(ctx context.Context, fresh bool) (offsets, int, error)
 	return w.replaced, w.rows, err
 }
 
-// supersede takes the rows that newer changes replaced out of the tail, or adds them to the dead if they are flushed.
+// supersede takes the rows that newer changes replaced out of the tail, or counts them among the dead if they are flushed.
 func (s *step) supersede(ctx context.Context, fresh, flushed bool, replaced offsets) error {
 	below, above := replaced.split(s.next.manifest.Flushed)
 	if err := removeRows(ctx, s.conn, s.next.tail(), above); err != nil {
@@ -216,18 +221,17 @@ func (s *step) supersede(ctx context.Context, fresh, flushed bool, replaced offs
 		s.next.replaced.or(s.old.replaced)
 	}
 	s.next.replaced.or(replaced)
-	dead := below
 	if fresh || flushed {
 		s.forget()
-		dead, _ = s.next.replaced.split(s.next.manifest.Flushed)
-		dead.or(offsets(s.next.manifest.Superseded))
-		s.next.deadRows = false
+		below, _ = s.next.replaced.split(s.next.manifest.Flushed)
+		below.or(offsets(s.next.manifest.Superseded))
+		s.next.dead, s.next.deadNumber = nil, 0
 	}
-	if dead.count() == 0 {
-		return nil
+	if below.count() > 0 {
+		s.next.dead = s.next.dead.with(below)
+		s.next.deadNumber = s.db.dead.add(s.next.dead)
 	}
-	s.next.deadRows = true
-	return fillOffsets(s.conn, s.next.dead(), dead)
+	return nil
 }
 
 // forget drops from replaced what the manifest has taken over.

@@ -51,10 +51,14 @@ type Snapshot struct {
 	*Conn
 	Position log.Position
 	db       *DB
+	number   uint64 // among the transactions that dead sets are kept for
 }
 
 // Close ends the transaction and gives the connection back.
-func (s *Snapshot) Close() { s.db.Release(s.Conn) }
+func (s *Snapshot) Close() {
+	s.db.Release(s.Conn)
+	s.db.dead.end(s.number)
+}
 
 // Read describes a read to Open.
 type Read struct {
@@ -126,7 +130,7 @@ func (m *Mirrors) begin(ctx context.Context, v *materializer.View, r Read) (*Sna
 	if err != nil {
 		return nil, err
 	}
-	s := &Snapshot{Conn: conn, Position: v.Position(), db: m.db}
+	s := &Snapshot{Conn: conn, Position: v.Position(), db: m.db, number: m.db.dead.begin()}
 	if err := conn.SetUser(r.User, r.AllUsers); err != nil {
 		s.Close()
 		return nil, fmt.Errorf("set user: %w", err)
@@ -181,7 +185,7 @@ func (m *Mirrors) drop(ctx context.Context, mir *mirror) error {
 	}
 	sql := []string{
 		"DROP VIEW " + internal(ViewName(t.ID)), "DROP VIEW " + internal(FullViewName(t.ID)),
-		"DROP TABLE " + internal(mir.tail()), "DROP TABLE IF EXISTS " + internal(mir.dead()),
+		"DROP TABLE " + internal(mir.tail()),
 	}
 	err := m.db.maintain(func(c *Conn) error {
 		return c.transact(func() error { return c.Exec(ctx, strings.Join(sql, ";\n")) })
@@ -189,5 +193,6 @@ func (m *Mirrors) drop(ctx context.Context, mir *mirror) error {
 	if err != nil {
 		return fmt.Errorf("drop mirror of %s: %w", t.QualifiedName(), err)
 	}
+	m.db.dead.retire(mir.deadNumber)
 	return nil
 }

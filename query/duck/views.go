@@ -96,11 +96,10 @@ func (s *step) filesPart(columns []string, version uint32, files []manifest.File
 	}
 	var conditions []string
 	source := "read_parquet([" + strings.Join(paths, ", ") + "])"
-	if s.next.deadRows {
-		conditions = append(conditions, "NOT EXISTS (SELECT 1 FROM "+internal(s.next.dead())+
-			" d WHERE d._partition = f._partition AND d._offset = f._offset)")
+	if s.next.dead != nil {
+		conditions = append(conditions, fmt.Sprintf("%s(%d, _partition, _offset)", liveFunction, s.next.deadNumber))
 	}
-	return "SELECT " + strings.Join(items, ", ") + " FROM " + source + " f" + s.where(conditions)
+	return "SELECT " + strings.Join(items, ", ") + " FROM " + source + s.where(conditions)
 }
 
 func (s *step) fileColumn(then *materializer.Schema, version uint32, name string) string {

@@ -12,10 +12,11 @@ func (c *compiler) bindCall(n Call) (operand, error) {
 	if err != nil {
 		return operand{}, err
 	}
+	name := callName(n.Name)
 	for _, bind := range [...]func(string, []operand) (operand, bool, error){
 		c.conditionalCall, c.textCall, c.textPartCall, c.mathCall, c.timeCall, c.listCall, c.jsonCall,
 	} {
-		if x, found, err := bind(n.Name, xs); found {
+		if x, found, err := bind(name, xs); found {
 			return x, err
 		}
 	}
@@ -26,11 +27,24 @@ func (c *compiler) bindCall(n Call) (operand, error) {
 	return operand{}, p
 }
 
+// callName gives DuckDB's name to what PostgreSQL's grammar makes of EXTRACT(… FROM …), TRIM(…) and POSITION(… IN …).
+func callName(name string) string {
+	switch name {
+	case "extract":
+		return "date_part"
+	case "btrim":
+		return "trim"
+	case "position":
+		return "strpos"
+	}
+	return name
+}
+
 // functionNames lists what bindCall knows.
 func functionNames() []string {
 	return strings.Fields(`coalesce ifnull nullif greatest least
 		lower lcase upper ucase length len strlen char_length character_length concat substr substring left right trim ltrim rtrim
-		replace starts_with prefix ends_with suffix contains strpos instr position like_escape not_like_escape ilike_escape
+		replace starts_with prefix ends_with suffix contains strpos instr like_escape not_like_escape ilike_escape
 		not_ilike_escape ascii chr
 		abs round trunc floor ceil ceiling sign mod sqrt isnan isinf isfinite
 		date_part datepart date_trunc datetrunc year month day hour minute second millisecond microsecond quarter week weekofyear

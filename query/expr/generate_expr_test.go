@@ -37,6 +37,10 @@ func (g *generator) boolean(depth int) Node {
 }
 
 func (g *generator) pattern() Node {
+	if g.IntN(8) == 0 {
+		pattern := Literal{Value: TextOf(pick(g, "a!%", "!_%", "%!", "a!!b", "%a!_b%", "%", "é!%"))}
+		return Call{Name: "like_escape", Args: []Node{pattern, Literal{Value: TextOf("!")}}}
+	}
 	if g.IntN(6) == 0 {
 		return g.anyColumn(ofKinds(Text))
 	}
@@ -339,7 +343,7 @@ func (g *generator) booleanCall(depth int) Node {
 	case 0, 1:
 		return g.call(pick(g, "starts_with", "prefix", "ends_with", "suffix", "contains"), g.textual(depth-1), g.textual(0))
 	case 2:
-		return g.call(pick(g, "like_escape", "not_like_escape", "ilike_escape"), g.textual(depth-1), g.pattern(), Literal{Value: TextOf("\\")})
+		return g.call(pick(g, "like_escape", "not_like_escape", "ilike_escape"), g.textual(depth-1), g.textual(0), Literal{Value: TextOf("\\")})
 	case 3:
 		return g.call(pick(g, "list_contains", "list_has", "array_contains", "contains"), g.list(depth-1), pick(g, g.numeric(0), g.textual(0)))
 	case 4:

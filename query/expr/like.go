@@ -16,6 +16,21 @@ func (c *compiler) textArgument(x operand, what string) (operand, error) {
 	return c.castTo(x, typeOf(Text))
 }
 
+// escapedPattern returns the parts of a pattern with ESCAPE, which PostgreSQL's grammar makes like_escape(pattern, escape).
+func escapedPattern(n Binary) (pattern, escape Node, ok bool) {
+	call, isCall := n.R.(Call)
+	if !isCall || call.Name != "like_escape" || len(call.Args) != 2 || !strings.HasSuffix(n.Op, "LIKE") {
+		return nil, nil, false
+	}
+	return call.Args[0], call.Args[1], true
+}
+
+// likeEscaped binds LIKE with ESCAPE as DuckDB does: as a function.
+func (c *compiler) likeEscaped(op string, x, pattern, escape Node) (operand, error) {
+	name := strings.ToLower(strings.Replace(op, "NOT ", "not_", 1)) + "_escape"
+	return c.bindCall(Call{Name: name, Args: []Node{x, pattern, escape}})
+}
+
 func (c *compiler) like(op string, a, b operand) (operand, error) {
 	a, err := c.textArgument(a, "LIKE")
 	if err != nil {

@@ -56,6 +56,9 @@ func (c *compiler) bindBinary(n Binary) (operand, error) {
 	case "AND", "OR":
 		return c.bindLogic(n)
 	}
+	if pattern, escape, ok := escapedPattern(n); ok {
+		return c.likeEscaped(n.Op, n.L, pattern, escape)
+	}
 	a, b, err := c.bindTwo(n.L, n.R)
 	if err != nil {
 		return operand{}, err

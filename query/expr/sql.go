@@ -25,6 +25,10 @@ func appendSQL(dst []byte, n Node) []byte {
 	case Binary:
 		dst = appendSQL(append(dst, '('), n.L)
 		dst = append(append(append(dst, ' '), n.Op...), ' ')
+		if pattern, escape, ok := escapedPattern(n); ok {
+			dst = append(appendSQL(dst, pattern), " ESCAPE "...)
+			return append(appendSQL(dst, escape), ')')
+		}
 		return append(appendSQL(dst, n.R), ')')
 	case In:
 		dst = appendSQL(append(dst, '('), n.X)
@@ -45,10 +49,7 @@ func appendSQL(dst []byte, n Node) []byte {
 		dst = append(appendSQL(append(dst, word...), n.X), " AS "...)
 		return append(append(dst, n.Type.String()...), ')')
 	case Call:
-		if n.Name == "position" {
-			n.Name = "strpos" // position is syntax of its own
-		}
-		dst = append(append(dst, n.Name...), '(')
+		dst = append(append(dst, callName(n.Name)...), '(')
 		return append(appendSQLs(dst, n.Args), ')')
 	case Array:
 		return append(appendSQLs(append(dst, "ARRAY["...), n.Elems), ']')

@@ -30,7 +30,7 @@ func (c *compiler) textPartCall(name string, xs []operand) (operand, bool, error
 		return c.strict(name, xs, text, []Kind{Text, BigInt}, func(v arguments) (Value, error) {
 			return rightPart(v[0].str, v[1].Int())
 		})
-	case "strpos", "instr", "position":
+	case "strpos", "instr":
 		return c.strict(name, xs, typeOf(BigInt), []Kind{Text, Text}, func(v arguments) (Value, error) {
 			at := strings.Index(v[0].str, v[1].str)
 			if at < 0 {
