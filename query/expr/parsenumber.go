@@ -419,7 +419,7 @@ func parseDecimal(s string, t Type) (int128, bool) {
 		return int128{}, false
 	}
 	st := decimalState{precision: int(t.Precision), scale: int(t.Scale), storeWidth: storeWidth(t.Precision)}
-	if !scanNumber(s, &st, true) {
+	if !scanNumber(s, &st, true) || !fits(st.result, t.Precision) {
 		return int128{}, false
 	}
 	return st.result, true
