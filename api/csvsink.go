@@ -47,8 +47,9 @@ func csvText(v expr.Value) string {
 		return v.Str()
 	case expr.List:
 		return string(expr.AppendJSON(nil, v))
+	default:
+		return strings.Trim(string(expr.AppendJSON(nil, v)), `"`)
 	}
-	return strings.Trim(string(expr.AppendJSON(nil, v)), `"`)
 }
 
 func (s *csvSink) separate(i int) {

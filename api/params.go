@@ -119,6 +119,7 @@ func typeOf(v expr.Value) expr.Type {
 			elem, _ = widest(elem, typeOf(e))
 		}
 		t.Elem = &elem
+	default:
 	}
 	return t
 }

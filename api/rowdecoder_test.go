@@ -21,8 +21,16 @@ func quakes(t testing.TB) *materializer.Table {
 	t.Helper()
 	columns := []materializer.Column{}
 	for i, c := range []struct{ name, typ string }{
-		{"id", "TEXT"}, {"at", "TIMESTAMPTZ"}, {"magnitude", "DOUBLE"}, {"depth", "DECIMAL(10,3)"}, {"place", "TEXT"},
-		{"felt", "INTEGER"}, {"reviewed", "BOOLEAN"}, {"station", "BIGINT"}, {"detail", "JSON"}, {"tags", "TEXT[]"},
+		{"id", "TEXT"},
+		{"at", "TIMESTAMPTZ"},
+		{"magnitude", "DOUBLE"},
+		{"depth", "DECIMAL(10,3)"},
+		{"place", "TEXT"},
+		{"felt", "INTEGER"},
+		{"reviewed", "BOOLEAN"},
+		{"station", "BIGINT"},
+		{"detail", "JSON"},
+		{"tags", "TEXT[]"},
 	} {
 		typ, err := expr.ParseType(c.typ)
 		if err != nil {

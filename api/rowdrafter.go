@@ -124,7 +124,12 @@ func (d *rowDrafter) mutation() (materializer.Mutation, error) {
 			return materializer.Mutation{}, err
 		}
 		return d.drafter.Remove(values, set)
+	default:
+		return d.put(values, set)
 	}
+}
+
+func (d *rowDrafter) put(values []expr.Value, set []bool) (materializer.Mutation, error) {
 	op := materializer.Upsert
 	if d.mode == modeInsert || d.cond.absent {
 		op = materializer.Insert

@@ -59,7 +59,7 @@ func TestSQLErrors(t *testing.T) {
 		`SELECT * FROM app.itms`:                             problem.UnknownTable,
 		`SELECT * FROM ap.items`:                             problem.UnknownNamespace,
 		`SELECT nme FROM app.items`:                          problem.UnknownColumn,
-		`SELECT lenght(name) FROM app.items`:                 problem.UnknownFunction,
+		`SELECT nosuch(name) FROM app.items`:                 problem.UnknownFunction,
 		`INSERT INTO app.items (id, name) VALUES (1, 'b')`:   problem.DuplicateKey,
 		`INSERT INTO app.items (id, name) VALUES (2, NULL)`:  problem.NotNull,
 		`INSERT INTO app.items (id, name) VALUES ('x', 'b')`: problem.InvalidValue,

@@ -33,6 +33,7 @@ type node struct {
 	logger    *slog.Logger
 	metrics   *prometheus.Registry
 	core      *core
+	ids       *materializer.IDs
 	engine    *query.Engine
 	flusher   *flusher.Flusher
 	registry  *subscribe.Registry
@@ -116,7 +117,9 @@ func (n *node) openCore(ctx context.Context) (err error) {
 }
 
 func (n *node) openEngine(context.Context) (err error) {
+	n.ids = materializer.NewIDs(uint64(n.config.Cluster.NodeID))
 	n.engine, err = query.New(query.Options{
+		IDs:               n.ids,
 		Log:               n.core.log,
 		Materializer:      n.core.materializer,
 		Writer:            n.core.writer,
@@ -186,7 +189,7 @@ func (n *node) openDoors(context.Context) (err error) {
 		Log:          n.core.log,
 		Materializer: n.core.materializer,
 		Writer:       n.core.writer,
-		IDs:          materializer.NewIDs(uint64(n.config.Cluster.NodeID)),
+		IDs:          n.ids,
 		Logger:       n.logger.With("part", "http"),
 		Registerer:   n.metrics,
 		Gatherer:     n.metrics,

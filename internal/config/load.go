@@ -87,8 +87,7 @@ func fromFile(path string, keys map[string]Key) (map[string]any, []error) {
 	}
 	var tree map[string]any
 	if err := toml.Unmarshal(raw, &tree); err != nil {
-		var at *toml.DecodeError
-		if errors.As(err, &at) {
+		if at, ok := errors.AsType[*toml.DecodeError](err); ok {
 			line, column := at.Position()
 			return nil, []error{fmt.Errorf("%s:%d:%d: %w", path, line, column, err)}
 		}

@@ -11,7 +11,7 @@ func TestClosest(t *testing.T) {
 	for name, want := range map[string]string{
 		"magnitud":               "magnitude",
 		"Magnitude":              "magnitude",
-		"palce":                  "place",
+		"plaec":                  "place",
 		"dpeth":                  "depth",
 		"updatedat":              "updated_at",
 		"ix":                     "id",
