@@ -155,9 +155,20 @@ func (t *Tail) Next(ctx context.Context, maxBytes int) ([]Record, error) {
 		if err != nil || len(records) > 0 {
 			return records, err
 		}
+		t.rest()
 		if err := t.wait(ctx); err != nil {
 			t.settle()
 			return nil, err
+		}
+	}
+}
+
+// rest frees the buffers that a tail has read with: thousands of them may wait at a time.
+func (t *Tail) rest() {
+	t.records = nil
+	for i := range t.cursors {
+		if w := &t.cursors[i].reader.window; w.buf != nil { // an empty one keeps its array alive too
+			w.buf = append([]byte(nil), w.buf...)
 		}
 	}
 }

@@ -40,8 +40,9 @@ const group log.GroupID = 1
 
 // fill waits for changes. It must be called only when none is pending.
 func (r *changeReader) fill(ctx context.Context, maxBytes int) error {
-	records, err := r.tail.Next(ctx, maxBytes)
-	r.pending = records
+	r.pending = nil // even when empty it keeps what was read alive, and the wait may be long
+	var err error
+	r.pending, err = r.tail.Next(ctx, maxBytes)
 	return err
 }
 
