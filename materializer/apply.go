@@ -156,7 +156,7 @@ func describeCatalog(why misfit, table log.TableID, key string) *problem.Error {
 	case table == SystemNamespaces && why == keyAbsent:
 		return problem.New(problem.UnknownNamespace, "schema %s does not exist", key)
 	}
-	return problem.New(problem.VersionConflict, "the catalog was changed at the same time").WithHint("repeat the statement")
+	return changedMeanwhile("the catalog was changed at the same time")
 }
 
 // refusalOf splits what an expression answered with: a *problem.Error is the user's, anything else ours.

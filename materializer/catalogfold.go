@@ -98,8 +98,8 @@ func (c *Catalog) checkTable(old, t *Table) error {
 		return err
 	}
 	if old == nil {
-		if c.byID[t.ID] != nil {
-			return problem.New(problem.InvalidDefinition, "table id %d is taken", t.ID)
+		if t.ID <= c.lastID {
+			return changedMeanwhile("the catalog was changed at the same time")
 		}
 		return nil
 	}
@@ -112,14 +112,19 @@ func checkReplacement(old, t *Table) error {
 		return invalid("the id, type, partitions and partitioning of %s cannot be changed", old.QualifiedName())
 	}
 	if len(t.Versions) < len(old.Versions) {
-		return problem.New(problem.VersionConflict, "%s was altered at the same time", old.QualifiedName()).WithHint("repeat the statement")
+		return changedMeanwhile("%s was altered at the same time", old.QualifiedName())
 	}
 	for i, s := range old.Versions {
 		if !sameColumns(s.Columns, t.Versions[i].Columns) {
-			return problem.New(problem.VersionConflict, "%s was altered at the same time", old.QualifiedName()).WithHint("repeat the statement")
+			return changedMeanwhile("%s was altered at the same time", old.QualifiedName())
 		}
 	}
 	return nil
+}
+
+// changedMeanwhile says that a statement was made from a catalog that is no longer the newest.
+func changedMeanwhile(format string, args ...any) *problem.Error {
+	return problem.New(problem.VersionConflict, format, args...).WithHint("repeat the statement")
 }
 
 func sameColumns(a, b []Column) bool {

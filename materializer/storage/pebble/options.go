@@ -16,7 +16,7 @@ type Options struct {
 	FS            vfs.FS       // default the operating system's
 	BeforeDurable func() error // storage.Backend's hook; nil: none
 	Logger        *slog.Logger // default discards
-	CacheBytes    int64        // of uncompressed blocks, default 32 MiB; filled as blocks are read
+	CacheBytes    int64        // of uncompressed blocks, default 16 MiB, beside what memtables leave free; filled as blocks are read
 	MemtableBytes int          // memory of writes before they go to a file, default 32 MiB; grows from 256 KiB to this
 }
 
@@ -37,7 +37,7 @@ func (o *Options) setDefaults() error {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
 	if o.CacheBytes == 0 {
-		o.CacheBytes = 32 << 20
+		o.CacheBytes = 16 << 20
 	}
 	if o.MemtableBytes == 0 {
 		o.MemtableBytes = 32 << 20
@@ -51,7 +51,7 @@ func (b *Backend) storeOptions(o Options) *pebbledb.Options {
 		FS:                          &hookedFS{FS: o.FS, before: b.beforeDurable},
 		FormatMajorVersion:          pebbledb.FormatNewest,
 		DisableWAL:                  true,
-		CacheSize:                   o.CacheBytes,
+		CacheSize:                   o.CacheBytes + 2*int64(o.MemtableBytes), // Pebble takes the memtables' memory from it
 		MemTableSize:                uint64(o.MemtableBytes),
 		MemTableStopWritesThreshold: 4,
 		L0CompactionThreshold:       4,
@@ -63,7 +63,7 @@ func (b *Backend) storeOptions(o Options) *pebbledb.Options {
 	}
 	po.TargetFileSizes[0] = 8 << 20
 	for i := range po.Levels {
-		po.Levels[i].BlockSize = 16 << 10
+		po.Levels[i].BlockSize = 8 << 10
 		po.Levels[i].FilterPolicy = bloom.FilterPolicy(10)
 	}
 	return po
