@@ -66,7 +66,7 @@ func (b *bench) follow(ctx context.Context, sql string) (<-chan arrival, func(),
 		cancel()
 		return nil, nil, err
 	}
-	res, err := http.DefaultClient.Do(req)
+	res, err := http.DefaultClient.Do(req) //nolint:bodyclose // the reading goroutine closes it
 	if err != nil {
 		cancel()
 		return nil, nil, err

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"os/exec"
+	"strconv"
 	"strings"
 	"time"
 )
@@ -45,7 +46,7 @@ func (d *demo) crash(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	return check(d, "the resumed live query goes on with", e.kind+" "+fmt.Sprint(strings.Contains(string(e.Row), id)), "insert true")
+	return check(d, "the resumed live query goes on with", e.kind+" "+strconv.FormatBool(strings.Contains(string(e.Row), id)), "insert true")
 }
 
 // totals sums up both tables in one line.

@@ -110,7 +110,8 @@ func (q *liveQuery) awaitKind(ctx context.Context, kind string) (event, error) {
 
 func (q *liveQuery) close() {
 	q.cancel()
-	for range q.events { //nolint:revive // drained so that the reader can end
+	for range q.events { // drained, so that the reader can end
+		continue
 	}
 	<-q.done
 }

@@ -95,11 +95,8 @@ func As(err error) *Error {
 	if err == nil {
 		return nil
 	}
-	var p *Error
-	if errors.As(err, &p) {
-		return p
-	}
-	return nil
+	p, _ := errors.AsType[*Error](err)
+	return p
 }
 
 // Is reports whether err carries a problem with the code.

@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"os"
 	"os/exec"
@@ -78,7 +79,7 @@ func address(a string) string {
 }
 
 func (s *Server) addresses(line string) {
-	for _, word := range strings.Fields(line) {
+	for word := range strings.FieldsSeq(line) {
 		if a, ok := strings.CutPrefix(word, "http="); ok {
 			s.URL = "http://" + strings.TrimPrefix(a, "http://")
 		}
@@ -137,9 +138,7 @@ func (s *Server) Call(ctx context.Context, method, path, contentType string, bod
 	if err != nil {
 		return err
 	}
-	for k, v := range header {
-		req.Header[k] = v
-	}
+	maps.Copy(req.Header, header)
 	if contentType != "" {
 		req.Header.Set("Content-Type", contentType)
 	}
