@@ -3,8 +3,8 @@ package subscribe
 import (
 	"context"
 	"errors"
-	"fmt"
 	"runtime"
+	"strconv"
 	"testing"
 	"time"
 
@@ -64,7 +64,7 @@ func BenchmarkCatchUp(b *testing.B) {
 // BenchmarkFanOut writes one change at a time to many waiting subscriptions: an operation is one delivery.
 func BenchmarkFanOut(b *testing.B) {
 	for _, n := range []int{1, 100, 1000} {
-		b.Run(fmt.Sprint(n), func(b *testing.B) {
+		b.Run(strconv.Itoa(n), func(b *testing.B) {
 			r := newRig(b, Options{Progress: time.Hour})
 			table := r.create("t", materializer.Shared, 4, 1, "id BIGINT", "a BIGINT", "b TEXT", "c DOUBLE")
 			told := make(chan int)

@@ -88,6 +88,7 @@ func (f *fold) apply(e told) error {
 		f.places[place] = true
 	case Failed:
 		return fmt.Errorf("failed: %s", e.Data)
+	default:
 	}
 	if !e.Cursor.IsZero() {
 		if f.cursor.Covers(e.Cursor) && f.cursor.String() != e.Cursor.String() {

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"testing"
 	"time"
@@ -206,7 +207,7 @@ func keep(events []Event) []told {
 	return out
 }
 
-// until collects events up to the first that stop wants.
+// until collects events up to the batch in which stop wants one.
 func until(t testing.TB, s *Subscription, stop func(told) bool) []told {
 	t.Helper()
 	var all []told
@@ -215,16 +216,10 @@ func until(t testing.TB, s *Subscription, stop func(told) bool) []told {
 		if err != nil {
 			t.Fatalf("next after %v: %v", all, err)
 		}
-		for i, e := range keep(events) {
-			all = append(all, e)
-			if stop(e) {
-				if i != len(events)-1 {
-					for _, more := range keep(events)[i+1:] {
-						all = append(all, more)
-					}
-				}
-				return all
-			}
+		batch := keep(events)
+		all = append(all, batch...)
+		if slices.ContainsFunc(batch, stop) {
+			return all
 		}
 	}
 }

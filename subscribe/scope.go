@@ -1,6 +1,8 @@
 package subscribe
 
 import (
+	"slices"
+
 	"kalamlog.dev/kalam/internal/problem"
 	"kalamlog.dev/kalam/materializer"
 	"kalamlog.dev/kalam/query/expr"
@@ -16,7 +18,7 @@ type scope struct {
 
 func newScope(s *materializer.Schema) scope {
 	own := s.Fields()
-	fields := own[:len(own):len(own)]
+	fields := slices.Clip(own)
 	for _, f := range systemFields() {
 		if _, taken := s.Column(f.Name); !taken {
 			fields = append(fields, f)
