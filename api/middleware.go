@@ -54,7 +54,10 @@ func (s *Server) observe(next echo.HandlerFunc) echo.HandlerFunc {
 			s.logAccess(c, id, took)
 		}()
 		defer s.recover(c)
-		if err := next(c); err != nil {
+		if err = s.guard.check(r); err == nil {
+			err = next(c)
+		}
+		if err != nil {
 			c.Error(err)
 		}
 		return nil

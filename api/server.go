@@ -35,7 +35,7 @@ type Options struct {
 	Logger       *slog.Logger               // default none
 	Registerer   prometheus.Registerer      // metrics kalam_http_*; nil: none
 	Gatherer     prometheus.Gatherer        // what /metrics shows; nil: nothing
-	Version      string                     // of the build, shown at / and in openapi.json
+	LoopbackOnly bool                       // the listeners are loopback: requests by other names are refused
 	Limits       Limits
 }
 
@@ -51,7 +51,6 @@ type Limits struct {
 
 func (o *Options) setDefaults() {
 	setDefault(&o.Clock, clock.Clock(clock.System{}))
-	setDefault(&o.Version, "dev")
 	setDefault(&o.Limits.Body, 64<<20)
 	setDefault(&o.Limits.Row, 4<<20)
 	setDefault(&o.Limits.InFlight, 512)
@@ -96,8 +95,8 @@ type Server struct {
 	clock        clock.Clock
 	logger       *slog.Logger
 	gatherer     prometheus.Gatherer
-	version      string
 	limits       Limits
+	guard        *originGuard
 
 	echo     *echo.Echo
 	http     *http.Server
@@ -117,7 +116,7 @@ func New(o Options) (*Server, error) {
 	o.setDefaults()
 	s := &Server{
 		engine: o.Engine, registry: o.Registry, log: o.Log, materializer: o.Materializer, writer: o.Writer, ids: o.IDs,
-		clock: o.Clock, logger: o.Logger, gatherer: o.Gatherer, version: o.Version, limits: o.Limits,
+		clock: o.Clock, logger: o.Logger, gatherer: o.Gatherer, limits: o.Limits, guard: newOriginGuard(o.LoopbackOnly),
 		metrics: newMetrics(o.Registerer), boot: bootID(), slots: make(chan struct{}, o.Limits.InFlight),
 	}
 	s.buffers.New = func() any { b := make([]byte, 0, bufferBytes); return &b }

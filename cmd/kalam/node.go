@@ -193,7 +193,7 @@ func (n *node) openDoors(context.Context) (err error) {
 		Logger:       n.logger.With("part", "http"),
 		Registerer:   n.metrics,
 		Gatherer:     n.metrics,
-		Version:      version,
+		LoopbackOnly: !n.config.Server.Insecure,
 		Limits: api.Limits{
 			Body:          int64(n.config.Limits.Body),
 			RowsBody:      int64(n.config.Limits.RowsBody),
