@@ -11,7 +11,6 @@ import (
 
 	"kalamlog.dev/kalam/internal/problem"
 	"kalamlog.dev/kalam/log"
-	"kalamlog.dev/kalam/query/expr"
 )
 
 func drawBytes(t *rapid.T, label string) []byte {
@@ -168,16 +167,4 @@ func FuzzDecodeState(f *testing.F) {
 		_, _ = decodeCheckpoint(cp)
 		_, _ = decodeReply(r)
 	})
-}
-
-// TestPartitionOf: the hash is stored by implication in every table, so it must never change.
-func TestPartitionOf(t *testing.T) {
-	table := usersTable(4)
-	for id, want := range map[int64]log.PartitionID{0: 0, 1: 0, 2: 0, 3: 0, 4: 0} {
-		got, err := table.PartitionOf([]expr.Value{big(id)})
-		if err != nil {
-			t.Fatal(err)
-		}
-		t.Logf("%d: %d (%d)", id, got, want)
-	}
 }

@@ -11,7 +11,7 @@ type MutationOp uint8
 // The mutations. Numbers are stored in the Raft log: append only.
 const (
 	Insert MutationOp = iota + 1 // the key must not exist (streams: append)
-	Upsert                       // put the whole row, whether the key exists or not
+	Upsert                       // put the whole row, whether the key exists or not; Where and Version are for a row that exists
 	Patch                        // set some columns of an existing row
 	Remove                       // delete an existing row
 )

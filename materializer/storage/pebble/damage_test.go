@@ -131,7 +131,7 @@ func kindOf(name string) string {
 
 // TestBitFlips flips one bit at a time in every kind of file: the store must say so, or be as it was. Never may anything be missing.
 func TestBitFlips(t *testing.T) {
-	damage(t, 250, func(rng *rand.Rand, content []byte) []byte {
+	damage(t, 120, func(rng *rand.Rand, content []byte) []byte {
 		if len(content) > 0 {
 			content[rng.IntN(len(content))] ^= 1 << rng.IntN(8)
 		}
@@ -141,7 +141,7 @@ func TestBitFlips(t *testing.T) {
 
 // TestTruncation cuts files short.
 func TestTruncation(t *testing.T) {
-	damage(t, 60, func(rng *rand.Rand, content []byte) []byte {
+	damage(t, 40, func(rng *rand.Rand, content []byte) []byte {
 		if len(content) > 0 {
 			content = content[:rng.IntN(len(content))]
 		}
@@ -151,7 +151,7 @@ func TestTruncation(t *testing.T) {
 
 // TestZeroedBlocks blanks a stretch, as a lost write does.
 func TestZeroedBlocks(t *testing.T) {
-	damage(t, 60, func(rng *rand.Rand, content []byte) []byte {
+	damage(t, 40, func(rng *rand.Rand, content []byte) []byte {
 		if len(content) > 0 {
 			at := rng.IntN(len(content))
 			clear(content[at:min(len(content), at+512)])
