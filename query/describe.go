@@ -112,5 +112,5 @@ func (s *session) explain(ctx context.Context, st parse.Explain, p *readPlan) er
 	}
 	q := *p
 	q.edits = append([]edit{{with: word}}, p.edits...)
-	return s.readDuck(ctx, &q, word+p.sql)
+	return inner(s.readDuck(ctx, &q, word+p.sql), s.parsed.Text, p.text)
 }

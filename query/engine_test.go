@@ -264,3 +264,43 @@ func TestFilesOfOlderSchemas(t *testing.T) {
 		s.flushTable(f, "t")
 	}
 }
+
+// TestHostileQueries makes sure that no query, however deep or long, takes the process down.
+func TestHostileQueries(t *testing.T) {
+	s := openStack(t)
+	s.exec("CREATE TABLE t (id INTEGER PRIMARY KEY, a TEXT); INSERT INTO t VALUES (1, 'x')")
+	const n = 50_000
+	for name, sql := range map[string]string{
+		"parentheses": "SELECT " + strings.Repeat("(", n) + "1" + strings.Repeat(")", n),
+		"lists":       "SELECT " + strings.Repeat("[", 240) + "1" + strings.Repeat("]", 240),
+		"sum":         "SELECT 1" + strings.Repeat("+1", n) + " FROM t",
+		"short sum":   "SELECT 1" + strings.Repeat("+1", 240) + " FROM t",
+		"not":         "SELECT " + strings.Repeat("NOT ", 240) + "true FROM t WHERE id = 1",
+		"and":         "SELECT 1 FROM t WHERE id = 1" + strings.Repeat(" AND id = 1", 5_000),
+		"in":          "SELECT 1 FROM t WHERE id IN (1" + strings.Repeat(",1", n) + ")",
+		"subqueries":  strings.Repeat("SELECT * FROM (", 240) + "SELECT 1" + strings.Repeat(")", 240),
+		"with":        "WITH a AS (SELECT 1)" + strings.Repeat(", a AS (SELECT 1)", 100) + " SELECT * FROM a",
+		"unions":      "SELECT 1" + strings.Repeat(" UNION ALL SELECT 1", 240),
+		"joins":       "SELECT 1 FROM t" + strings.Repeat(", t", 300),
+		"columns":     "SELECT id" + strings.Repeat(", id", 5000) + " FROM t",
+		"regex":       "SELECT regexp_matches(repeat('a', 1000), repeat('(a*)*', 1000) || 'b')",
+		"memory":      "SELECT repeat(repeat('x', 1000000), 1000000)",
+		"recursion":   "WITH RECURSIVE r AS (SELECT 1 AS i UNION ALL SELECT i + 1 FROM r) SELECT count(*) FROM r",
+		"names":       "SELECT 1 AS \"" + strings.Repeat("x", 100_000) + "\"",
+		"update":      "UPDATE t SET a = " + strings.Repeat("upper(", 240) + "a" + strings.Repeat(")", 240),
+		"cases":       "UPDATE t SET a = " + strings.Repeat("CASE WHEN id = 1 THEN ", 300) + "a" + strings.Repeat(" END", 300) + " WHERE id = 1",
+	} {
+		t.Run(name, func(t *testing.T) {
+			ctx, cancel := context.WithTimeout(as("root"), time.Second)
+			defer cancel()
+			err := s.Run(ctx, Request{SQL: sql}, drop{})
+			if p := problem.As(err); err != nil && (p == nil || p.Code == problem.Internal) {
+				t.Errorf("%v", err)
+			}
+			t.Logf("%.100v", err)
+		})
+	}
+	if got := s.exec("SELECT id FROM t").lines(); got != "1\n" {
+		t.Error(got)
+	}
+}

@@ -22,13 +22,11 @@ type inserter struct {
 	set     []bool
 	batch   *materializer.Batch
 	update  *patcher // of ON CONFLICT DO UPDATE
+	refused error    // why a row of a query was not taken
 }
 
 // insert runs INSERT as one batch: all of its rows or none.
 func (s *session) insert(ctx context.Context, st parse.Insert) error {
-	if st.Select != "" {
-		return problem.New(problem.Unsupported, "INSERT ... SELECT is not supported").WithHint("read the rows and write them with VALUES, or POST /v1/tables/{namespace}/{table}/rows")
-	}
 	t, err := s.writable(st.Table)
 	if err != nil {
 		return err
@@ -43,10 +41,8 @@ func (s *session) insert(ctx context.Context, st parse.Insert) error {
 	if err != nil {
 		return err
 	}
-	for i, row := range st.Rows {
-		if err := in.add(row); err != nil {
-			return in.inRow(err, i)
-		}
+	if err := in.draft(ctx); err != nil {
+		return err
 	}
 	return s.write(ctx, t, in.batch, ret)
 }
@@ -132,20 +128,39 @@ func (in *inserter) isKey(names []string) bool {
 	return slices.Equal(key, given)
 }
 
-// add drafts the mutations of one row.
-func (in *inserter) add(row []expr.Node) error {
-	clear(in.set)
-	for i, n := range row {
-		if n == nil {
+// draft makes the mutations of all rows.
+func (in *inserter) draft(ctx context.Context) error {
+	if in.Select != "" {
+		return in.draftQuery(ctx)
+	}
+	row := make([]expr.Value, len(in.places))
+	for i, nodes := range in.Rows {
+		clear(in.set)
+		for j, n := range nodes {
+			if n == nil {
+				continue
+			}
+			v, err := in.constant(n)
+			if err != nil {
+				return in.inRow(in.locate(err), i)
+			}
+			row[j], in.set[in.places[j]] = v, true
+		}
+		if err := in.add(row); err != nil {
+			return in.inRow(err, i)
+		}
+	}
+	return nil
+}
+
+// add drafts the mutations of one row: of the values in row, those whose column is set.
+func (in *inserter) add(row []expr.Value) error {
+	for i, place := range in.places {
+		if !in.set[place] {
 			continue
 		}
-		v, err := in.constant(n)
-		if err != nil {
-			return in.locate(err)
-		}
-		place := in.places[i]
-		in.values[place], in.set[place] = v, true
-		if err := in.checkUser(place, v); err != nil {
+		in.values[place] = row[i]
+		if err := in.checkUser(place, row[i]); err != nil {
 			return err
 		}
 	}
@@ -169,12 +184,57 @@ func (in *inserter) add(row []expr.Node) error {
 	return nil
 }
 
+// maxQueriedRows bounds INSERT ... SELECT, which is one batch like every INSERT.
+const maxQueriedRows = 100_000
+
+// draftQuery drafts the rows that a query returns.
+func (in *inserter) draftQuery(ctx context.Context) error {
+	plan, err := in.planRead(ctx, in.Materializer.Catalog(), parse.Select{Text: in.Select})
+	if err != nil {
+		return inner(err, in.parsed.Text, in.Select)
+	}
+	reader := *in.session
+	reader.sink = in
+	if err := reader.read(ctx, plan); in.refused == nil {
+		return inner(err, in.parsed.Text, in.Select)
+	}
+	return in.refused
+}
+
+// Begin implements Sink over the rows of the query.
+func (in *inserter) Begin(columns []Column) error {
+	if len(columns) > len(in.places) || len(in.Columns) > 0 && len(columns) != len(in.places) {
+		in.refused = problem.New(problem.SyntaxError, "%s takes %d columns and the query returns %d", in.table.QualifiedName(), len(in.places), len(columns)).
+			At(in.Table.Position)
+		return in.refused
+	}
+	clear(in.set)
+	for i := range columns {
+		in.set[in.places[i]] = true
+	}
+	return nil
+}
+
+// Row implements Sink.
+func (in *inserter) Row(values []expr.Value) error {
+	if len(in.batch.Mutations) >= maxQueriedRows {
+		in.refused = problem.New(problem.Unsupported, "INSERT ... SELECT of more than %d rows is not supported", maxQueriedRows).
+			WithHint("insert in several steps")
+		return in.refused
+	}
+	in.refused = in.add(values)
+	return in.refused
+}
+
+// End implements Sink.
+func (in *inserter) End(Summary) error { return nil }
+
 // checkUser keeps ordinary callers from writing another user's rows.
-func (s *inserter) checkUser(place int, v expr.Value) error {
-	if s.schema.Columns[place].Name != materializer.UserColumn || s.caller.Admin {
+func (in *inserter) checkUser(place int, v expr.Value) error {
+	if in.schema.Columns[place].Name != materializer.UserColumn || in.caller.Admin {
 		return nil
 	}
-	if v.Kind() != expr.Text || v.Str() != s.caller.Name {
+	if v.Kind() != expr.Text || v.Str() != in.caller.Name {
 		return problem.New(problem.Forbidden, "these are the rows of another user")
 	}
 	return nil

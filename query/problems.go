@@ -110,6 +110,8 @@ func codeOf(e *duck.Error) problem.Code {
 
 func binderCode(message string) problem.Code {
 	switch {
+	case strings.HasPrefix(message, "Max expression depth"):
+		return problem.Unsupported
 	case strings.Contains(message, "does not have a column named"), strings.Contains(message, "Ambiguous reference to column"):
 		return problem.UnknownColumn
 	case strings.HasPrefix(message, "Referenced table"):

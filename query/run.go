@@ -5,6 +5,7 @@ import (
 	"errors"
 	"hash/fnv"
 	"strconv"
+	"strings"
 
 	"kalamlog.dev/kalam/internal/clock"
 	"kalamlog.dev/kalam/internal/identity"
@@ -119,11 +120,21 @@ func (s *session) plan(ctx context.Context, p parse.Piece) (*plan, error) {
 	pl := &plan{parsed: parsed}
 	if sel, ok := querySelect(parsed.Statement); ok {
 		if pl.read, err = s.planRead(ctx, catalog, sel); err != nil {
-			return nil, err
+			return nil, inner(err, parsed.Text, sel.Text)
 		}
 	}
 	s.plans.keep(key, pl)
 	return pl, nil
+}
+
+// inner moves the position of a problem with a part of a statement to where it is in the whole.
+func inner(err error, whole, part string) error {
+	p := problem.As(err)
+	at := strings.LastIndex(whole, part)
+	if p == nil || p.Position == 0 || at <= 0 {
+		return err
+	}
+	return p.At(p.Position + parse.CharPosition(whole, at) - 1)
 }
 
 // querySelect returns the query that a statement reads with.

@@ -89,12 +89,12 @@ func TestDifferentialTextCasts(t *testing.T) {
 	}
 }
 
-// wrongInDuckDB reports whether a difference is one in which DuckDB is at fault: it counts an underscore as a digit of a
-// long float, and makes decimals of more digits than their type has of texts with an exponent.
+// wrongInDuckDB reports whether a difference is one in which DuckDB is at fault: it shows the sign of a NaN, counts an
+// underscore as a digit of a long float, and makes decimals of more digits than their type has of texts with an exponent.
 func wrongInDuckDB(text, want string, to Type) bool {
 	switch {
 	case isFloat(to.Kind):
-		return strings.Contains(text, "_") && len(text) > 19
+		return strings.Contains(text, "_") && len(text) > 19 || want == "-nan"
 	case to.Kind == Decimal:
 		return len(strings.Trim(strings.ReplaceAll(want, ".", ""), "-0")) > int(to.Precision)-2 && strings.ContainsAny(text, "eE")
 	}

@@ -82,7 +82,7 @@ func appendJSONFloat(dst []byte, f float64, bits int) []byte {
 }
 
 // FromJSON reads one JSON value (raw, complete) as type t. Numbers may also come as strings and are exact; null is
-// NULL. Dates and times are text in ISO or SQL style. The error is a *problem.Error.
+// NULL, for a JSON column too. Dates and times are text in ISO or SQL style. The error is a *problem.Error.
 func FromJSON(raw []byte, t Type) (Value, error) {
 	s := strings.Trim(string(raw), " \t\r\n")
 	if s == "" {
@@ -105,7 +105,7 @@ func scalarJSON(s string) bool {
 
 // fromJSON reads valid, trimmed JSON.
 func fromJSON(s string, t Type) (Value, error) {
-	if t.Kind == JSON {
+	if t.Kind == JSON && s != "null" {
 		if !ValidJSON(s) {
 			return Value{}, problem.New(problem.BadJSON, "%s is not valid JSON", shorten(s))
 		}
@@ -170,8 +170,8 @@ func exactNumber(s string, t Type) (Value, error) {
 		return Value{}, invalidText(s, t)
 	}
 	if scale > int(t.Scale) {
-		quo, rem := u.quoRem(pow10(scale - int(t.Scale)))
-		if !rem.isZero() {
+		quo, rem := u.quoRem(pow10(min(scale-int(t.Scale), maxPrecision)))
+		if !rem.isZero() || scale > maxPrecision {
 			return Value{}, invalidText(s, t).WithHint("it has more digits after the point than %s holds", t)
 		}
 		u, scale = quo, int(t.Scale)
@@ -190,7 +190,8 @@ func exactNumber(s string, t Type) (Value, error) {
 	return IntOf(t.Kind, i), nil
 }
 
-// parseExact reads a JSON number as an unscaled integer and a scale from 0 to 38, saturating what is too large.
+// parseExact reads a JSON number as an unscaled integer and a scale from 0 to 38, saturating what is too large; a scale
+// of 39 stands for more digits than any type holds.
 func parseExact(s string) (u int128, scale int, ok bool) {
 	negative := strings.HasPrefix(s, "-")
 	digits, exp := strings.TrimPrefix(s, "-"), 0
@@ -230,7 +231,7 @@ func exactOf(digits string, scale int, negative bool) (int128, int, bool) {
 		return saturated, 0, true
 	}
 	if scale > maxPrecision || len(digits) > maxPrecision {
-		return int128{lo: 1}, maxPrecision, true // more digits than any type holds: not zero, not representable
+		return int128{lo: 1}, maxPrecision + 1, true // more digits than any type holds
 	}
 	var u int128
 	for i := range len(digits) {

@@ -1,6 +1,8 @@
 package parse
 
 import (
+	"strings"
+
 	pg "github.com/pganalyze/pg_query_go/v6"
 
 	"kalamlog.dev/kalam/internal/problem"
@@ -45,7 +47,7 @@ func (t *translator) insertSource(in *Insert, s *pg.InsertStmt) error {
 	}
 	sel := s.SelectStmt.GetSelectStmt()
 	if len(sel.GetValuesLists()) == 0 || len(sel.SortClause) > 0 || sel.LimitCount != nil || sel.LimitOffset != nil || sel.WithClause != nil {
-		return t.insertSelect(in, s.SelectStmt)
+		return t.insertSelect(in)
 	}
 	for _, list := range sel.ValuesLists {
 		row, err := t.valuesRow(in, list.GetList().GetItems())
@@ -57,13 +59,49 @@ func (t *translator) insertSource(in *Insert, s *pg.InsertStmt) error {
 	return nil
 }
 
-func (t *translator) insertSelect(in *Insert, n *pg.Node) error {
-	text, err := pg.Deparse(&pg.ParseResult{Stmts: []*pg.RawStmt{{Stmt: n}}})
-	if err != nil {
-		return problem.New(problem.Unsupported, "this INSERT ... SELECT is not supported").At(1).Because(err)
+// insertSelect cuts the query's text out of the statement: from behind the table and its columns to ON CONFLICT or
+// RETURNING.
+func (t *translator) insertSelect(in *Insert) error {
+	l := &lexer{src: t.text}
+	start, depth := -1, 0
+	for columns := len(in.Columns) > 0; ; {
+		tok, err := l.next()
+		if err != nil {
+			return err
+		}
+		switch {
+		case tok.isSymbol("(") && start < 0 && !columns, start < 0 && depth == 0 && isQueryWord(tok):
+			start = tok.start
+		case tok.isSymbol("(") && start < 0:
+			columns = false
+		}
+		if tok.isSymbol("(") {
+			depth++
+		} else if tok.isSymbol(")") {
+			depth--
+		}
+		if tok.kind == tokenEnd || start >= 0 && depth == 0 && (tok.is("on") && l.peekIs("conflict") || tok.is("returning")) {
+			return in.setSelect(t.text, start, tok.start)
+		}
 	}
-	in.Select = text
+}
+
+func (in *Insert) setSelect(text string, start, end int) error {
+	if start < 0 {
+		return problem.New(problem.Unsupported, "this INSERT ... SELECT is not supported").At(1)
+	}
+	in.Select = strings.TrimSpace(text[start:end])
 	return nil
+}
+
+func isQueryWord(t token) bool {
+	return t.is("select") || t.is("with") || t.is("values") || t.is("table")
+}
+
+// peekIs reports whether the next token is a key word, without taking it.
+func (l *lexer) peekIs(word string) bool {
+	t, err := (&lexer{src: l.src, pos: l.pos}).next()
+	return err == nil && t.is(word)
 }
 
 func (t *translator) valuesRow(in *Insert, items []*pg.Node) ([]expr.Node, error) {

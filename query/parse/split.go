@@ -9,10 +9,6 @@ import (
 	"kalamlog.dev/kalam/internal/problem"
 )
 
-// maxDepth bounds the nesting of parentheses and brackets in a statement, and with it the stack that the parsers
-// below need.
-const maxDepth = 250
-
 // maxTokens bounds the length of a statement in tokens, literals of a VALUES list included.
 const maxTokens = 2_000_000
 
@@ -94,7 +90,8 @@ func split(sql string) ([]Piece, error) {
 
 // statement reads up to the next semicolon or the end. more is false at the end.
 func (l *lexer) statement() (p Piece, more bool, err error) {
-	start, end, depth := -1, 0, 0
+	start, end := -1, 0
+	var depth depthMeter
 	var last token
 	var words []int
 	for n := 0; ; n++ {
@@ -111,7 +108,7 @@ func (l *lexer) statement() (p Piece, more bool, err error) {
 			return p, t.kind != tokenEnd, nil
 		}
 		end = t.end
-		if depth = nesting(t, depth); depth > maxDepth || n > maxTokens {
+		if !depth.add(t) || n > maxTokens {
 			return p, false, problem.New(problem.Unsupported, "statement is too deeply nested or too long").
 				At(charPosition(l.src[start:], t.start-start))
 		}
@@ -121,16 +118,6 @@ func (l *lexer) statement() (p Piece, more bool, err error) {
 		p.note(t, start)
 		last = t
 	}
-}
-
-func nesting(t token, depth int) int {
-	switch {
-	case t.isSymbol("("), t.isSymbol("["), t.isSymbol("{"):
-		return depth + 1
-	case t.isSymbol(")"), t.isSymbol("]"), t.isSymbol("}"):
-		return depth - 1
-	}
-	return depth
 }
 
 func (p *Piece) note(t token, start int) {
