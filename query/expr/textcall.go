@@ -53,10 +53,7 @@ func (c *compiler) textCall(name string, xs []operand) (operand, bool, error) {
 		})
 	case "replace":
 		return c.strict(name, xs, text, []Kind{Text, Text, Text}, func(v arguments) (Value, error) {
-			if v[1].str == "" {
-				return v[0], nil
-			}
-			return TextOf(strings.ReplaceAll(v[0].str, v[1].str, v[2].str)), nil
+			return replaceText(v[0].str, v[1].str, v[2].str)
 		})
 	case "concat":
 		x, err := c.concatAll(xs)
@@ -65,6 +62,18 @@ func (c *compiler) textCall(name string, xs []operand) (operand, bool, error) {
 		return c.strict(name, xs, boolean, []Kind{Text, Text, Text}, likeEscape(name))
 	}
 	return operand{}, false, nil
+}
+
+func replaceText(s, old, replacement string) (Value, error) {
+	if old == "" {
+		return TextOf(s), nil
+	}
+	if grow := len(replacement) - len(old); grow > 0 {
+		if err := checkTextSize(len(s) + grow*strings.Count(s, old)); err != nil {
+			return Value{}, err
+		}
+	}
+	return TextOf(strings.ReplaceAll(s, old, replacement)), nil
 }
 
 func firstRune(v arguments) (Value, error) {
@@ -127,6 +136,9 @@ func (c *compiler) concatAll(xs []operand) (operand, error) {
 		n := 0
 		for _, v := range vs {
 			n += len(v.str)
+		}
+		if err := checkTextSize(n); err != nil {
+			return Value{}, err
 		}
 		out := make([]byte, 0, n)
 		for _, v := range vs {

@@ -30,8 +30,21 @@ func (c *compiler) concat(a, b operand) (operand, error) {
 		return operand{}, err
 	}
 	return strict2(a, b, t, func(x, y Value) (Value, error) {
+		if err := checkTextSize(len(x.str) + len(y.str)); err != nil {
+			return Value{}, err
+		}
 		return Value{kind: t.Kind, str: x.str + y.str}, nil
 	}), nil
+}
+
+// maxTextSize bounds the bytes of a text that an expression makes, so that no row takes the server's memory.
+const maxTextSize = 64 << 20
+
+func checkTextSize(n int) error {
+	if n > maxTextSize {
+		return problem.New(problem.OutOfRange, "a text of %d bytes is too long", n).WithHint("texts are limited to %d bytes", maxTextSize)
+	}
+	return nil
 }
 
 func (c *compiler) concatLists(a, b operand) (operand, error) {
