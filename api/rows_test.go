@@ -19,7 +19,7 @@ import (
 const itemsPath = "/v1/tables/app/items/rows"
 
 // newItems starts a stack with a table app.items.
-func newItems(t *testing.T, limits Limits) *stack {
+func newItems(t testing.TB, limits Limits) *stack {
 	t.Helper()
 	s := newStack(t, limits)
 	s.sql(`CREATE SCHEMA app;

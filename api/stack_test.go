@@ -24,13 +24,13 @@ import (
 
 // stack is a whole server in the test's process, with everything real below the door.
 type stack struct {
-	t      *testing.T
+	t      testing.TB
 	server *Server
 	url    string
 }
 
 // newStack starts a stack in a temporary folder; it ends with the test.
-func newStack(t *testing.T, limits Limits) *stack {
+func newStack(t testing.TB, limits Limits) *stack {
 	t.Helper()
 	dir := t.TempDir()
 	m, err := materializer.New(materializer.Options{Backend: func(before func() error) (storage.Backend, error) {
@@ -62,7 +62,7 @@ func newStack(t *testing.T, limits Limits) *stack {
 	return &stack{t: t, server: server, url: listener.URL}
 }
 
-func must(t *testing.T, err error) {
+func must(t testing.TB, err error) {
 	t.Helper()
 	if err != nil {
 		t.Fatal(err)
@@ -77,7 +77,7 @@ type answer struct {
 }
 
 // decode reads the body as JSON into v, refusing members that v does not have.
-func (a answer) decode(t *testing.T, v any) {
+func (a answer) decode(t testing.TB, v any) {
 	t.Helper()
 	d := json.NewDecoder(bytes.NewReader(a.body))
 	d.DisallowUnknownFields()
