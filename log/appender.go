@@ -13,12 +13,17 @@ type appender struct {
 	last      *pending
 	index     Index
 	timestamp int64
-	err       error // the first failure; Append cannot report it
+	changes   uint64 // of this update
+	written   int    // bytes of this update that are in segments
+	kept      int    // capacity of the buffers in open, about
+	err       error  // the first failure; Append cannot report it
 }
 
-// pending is what an update has for one partition so far.
+// pending is what an update has for one partition and has not written yet.
 type pending struct {
 	part    *partition
+	dirty   bool // it has changes of this update, written or not
+	counted int  // capacity of buf that appender.kept includes
 	next    Offset
 	buf     []byte
 	frames  []frame
@@ -26,11 +31,13 @@ type pending struct {
 	current frame // the unfinished frame
 }
 
-// keepBuffer is the size up to which a partition's buffer is kept for the next update.
-const keepBuffer = 256 << 10
-
-// keepOpen is how many partitions keep their buffers from one update to the next.
-const keepOpen = 1024
+const (
+	// flushSize is how much of an update one partition collects before it is written. Until Commit nobody looks at it.
+	flushSize = 1 << 20
+	// keepOpen and keepBuffers are how many partitions keep their buffers from one update to the next, and how much all of them together.
+	keepOpen    = 1024
+	keepBuffers = 16 << 20
+)
 
 func newAppender(s *store) *appender {
 	return &appender{store: s, open: make(map[Partition]*pending)}
@@ -57,10 +64,11 @@ func (a *appender) Append(id Partition, change []byte) Offset {
 	}
 	p.buf = appendBytes(p.buf, change)
 	p.current.count++
+	a.changes++
 	offset := p.next
 	p.next++
 	if len(p.buf)-p.start >= frameTarget {
-		a.fail(p.seal())
+		a.seal(p)
 	}
 	return offset
 }
@@ -80,8 +88,8 @@ func (a *appender) pending(id Partition) *pending {
 		p = &pending{part: part, start: -1}
 		a.open[id] = p
 	}
-	if len(p.buf) == 0 {
-		p.next = p.part.next
+	if !p.dirty {
+		p.dirty, p.next = true, p.part.next
 		a.dirty = append(a.dirty, p)
 	}
 	return p
@@ -97,35 +105,43 @@ func (a *appender) fail(err error) {
 func (a *appender) finishEntry() {
 	for _, p := range a.dirty {
 		if p.start >= 0 {
-			a.fail(p.seal())
+			a.seal(p)
 		}
 	}
 }
 
-func (p *pending) seal() error {
+// seal ends p's frame.
+func (a *appender) seal(p *pending) {
 	p.current.size = int64(len(p.buf) - p.start)
 	if err := sealFrame(p.buf[p.start:], p.part.seed, p.current); err != nil {
-		return fmt.Errorf("append to partition %d of table %d: %w", p.part.id.ID, p.part.id.Table, err)
+		a.fail(fmt.Errorf("append to partition %d of table %d: %w", p.part.id.ID, p.part.id.Table, err))
 	}
 	p.frames = append(p.frames, p.current)
 	p.start = -1
-	return nil
+	if len(p.buf) >= flushSize {
+		a.flush(p)
+	}
+}
+
+// flush writes p's frames to its segment.
+func (a *appender) flush(p *pending) {
+	if len(p.buf) == 0 || a.err != nil {
+		return
+	}
+	if err := p.part.append(p.buf, p.frames); err != nil {
+		a.fail(fmt.Errorf("write partition %d of table %d: %w", p.part.id.ID, p.part.id.Table, err))
+	}
+	a.written += len(p.buf)
+	p.buf, p.frames = p.buf[:0], p.frames[:0]
 }
 
 // write appends every frame to its partition's segment and adds the new end offsets to ends. It returns the bytes written.
 func (a *appender) write(ends map[Partition]Offset) (int, error) {
-	if a.err != nil {
-		return 0, a.err
-	}
-	total := 0
 	for _, p := range a.dirty {
-		if err := p.part.append(p.buf, p.frames); err != nil {
-			return total, fmt.Errorf("write partition %d of table %d: %w", p.part.id.ID, p.part.id.Table, err)
-		}
+		a.flush(p)
 		ends[p.part.id] = p.next
-		total += len(p.buf)
 	}
-	return total, nil
+	return a.written, a.err
 }
 
 // publish lets readers see what was written.
@@ -144,14 +160,13 @@ func (a *appender) wake() {
 }
 
 func (a *appender) reset() {
-	if len(a.open) > keepOpen {
-		clear(a.open)
-	}
 	for _, p := range a.dirty {
-		p.buf, p.frames, p.start = p.buf[:0], p.frames[:0], -1
-		if cap(p.buf) > keepBuffer {
-			p.buf = nil
-		}
+		a.kept += cap(p.buf) - p.counted
+		p.dirty, p.counted = false, cap(p.buf)
 	}
-	a.dirty, a.last, a.err = a.dirty[:0], nil, nil
+	if len(a.open) > keepOpen || a.kept > keepBuffers {
+		clear(a.open)
+		a.kept = 0
+	}
+	a.dirty, a.last, a.changes, a.written, a.err = a.dirty[:0], nil, 0, 0, nil
 }

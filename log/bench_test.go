@@ -17,11 +17,12 @@ import (
 
 // BenchmarkPropose compares a durable write through the log with a bare proposal to the same Raft settings.
 func BenchmarkPropose(b *testing.B) {
-	for _, size := range []int{100, 1000} {
+	for _, size := range []int{100, 1000, 64 << 10} {
 		for _, writers := range []int{1, 64} {
 			b.Run(fmt.Sprintf("log/size=%d/writers=%d", size, writers), func(b *testing.B) {
 				l := openTestLog(b, testOptions(b.TempDir()))
 				batch := batchOf(write{Partition{7, 0}, strings.Repeat("x", size)})
+				b.SetBytes(int64(size))
 				runWriters(b, writers, func(ctx context.Context) error {
 					_, err := l.Propose(ctx, batch)
 					return err
@@ -30,6 +31,7 @@ func BenchmarkPropose(b *testing.B) {
 			b.Run(fmt.Sprintf("raft/size=%d/writers=%d", size, writers), func(b *testing.B) {
 				propose := openBareRaft(b)
 				batch := make([]byte, size)
+				b.SetBytes(int64(size))
 				runWriters(b, writers, func(context.Context) error { return propose(batch) })
 			})
 		}

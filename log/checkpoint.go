@@ -125,7 +125,8 @@ func (k *keeper) run(ctx context.Context) {
 
 func (k *keeper) due(waited time.Duration) bool {
 	o, backlog := &k.log.options, &k.log.replica.backlog
-	return backlog.entries.Load() >= o.CheckpointEntries || backlog.bytes.Load() >= o.CheckpointBytes || waited >= o.CheckpointInterval
+	return backlog.entries.Load() >= o.CheckpointEntries || backlog.changes.Load() >= o.CheckpointChanges ||
+		backlog.bytes.Load() >= o.CheckpointBytes || waited >= o.CheckpointInterval
 }
 
 // watchSpace refuses writes while the disk is nearly full: dragonboat ends the process when it cannot write.

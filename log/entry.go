@@ -15,7 +15,10 @@ import (
 //	| length uvarint, result | length uvarint, result | ...
 //
 // Fixed integers are little-endian. Raft storage checksums entries, so there is no checksum here.
-const entryVersion = 1
+const (
+	entryVersion = 1
+	entryHead    = 1 + 8 + binary.MaxVarintLen64 // at most, before the batches
+)
 
 var errEntry = errors.New("malformed entry")
 

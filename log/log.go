@@ -40,7 +40,8 @@ type Options struct {
 
 	ProposeTimeout     time.Duration // after which the outcome of an entry counts as unknown, default 10 s
 	CheckpointEntries  uint64        // entries after which a checkpoint is made, default 100,000
-	CheckpointBytes    int64         // bytes of entries after which a checkpoint is made, default 32 MiB
+	CheckpointChanges  uint64        // changes after which a checkpoint is made, default 200,000
+	CheckpointBytes    int64         // bytes of entries after which a checkpoint is made, default 128 MiB
 	CheckpointInterval time.Duration // how long the last entries wait for a checkpoint, default 5 s
 	MinFreeBytes       uint64        // free disk space below which writes are refused, default 256 MiB
 }
@@ -62,7 +63,8 @@ func (o *Options) setDefaults() {
 	setDefault(&o.Senders, 8)
 	setDefault(&o.ProposeTimeout, 10*time.Second)
 	setDefault(&o.CheckpointEntries, 100_000)
-	setDefault(&o.CheckpointBytes, 32<<20)
+	setDefault(&o.CheckpointChanges, 200_000)
+	setDefault(&o.CheckpointBytes, 128<<20)
 	setDefault(&o.CheckpointInterval, 5*time.Second)
 	setDefault(&o.MinFreeBytes, 256<<20)
 }

@@ -254,7 +254,7 @@ func TestFailedSyncStopsTheLog(t *testing.T) {
 	broken := atomic.Bool{}
 	o := testOptions(t.TempDir())
 	o.FS = errorfs.Wrap(vfs.Default, errorfs.InjectorFunc(func(op errorfs.Op) error {
-		if broken.Load() && op.Kind == errorfs.OpFileSync && strings.HasSuffix(op.Path, segmentSuffix) {
+		if broken.Load() && op.Kind == errorfs.OpFileSyncData && strings.HasSuffix(op.Path, segmentSuffix) {
 			return errInjected
 		}
 		return nil

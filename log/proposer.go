@@ -2,7 +2,9 @@ package log
 
 import (
 	"context"
+	"encoding/binary"
 	"errors"
+	"slices"
 	"sync"
 	"time"
 
@@ -229,6 +231,7 @@ type bundle struct {
 	batches   [][]byte
 	entry     []byte
 	timestamp int64
+	size      int // of the batches
 	encoded   chan struct{}
 }
 
@@ -263,12 +266,13 @@ func (p *proposer) take(b *bundle) bool {
 		p.work.Signal()
 	}
 	p.mu.last = max(p.mu.last, clock.Micros(p.clock))
-	b.timestamp = p.mu.last
+	b.timestamp, b.size = p.mu.last, size
 	return true
 }
 
 func (p *proposer) encode(b *bundle) {
-	b.entry = appendEntry(b.entry[:0], b.timestamp, b.batches)
+	b.entry = slices.Grow(b.entry[:0], b.size+entryHead+binary.MaxVarintLen64*len(b.batches))
+	b.entry = appendEntry(b.entry, b.timestamp, b.batches)
 	clear(b.batches)
 	close(b.encoded)
 }
@@ -287,7 +291,7 @@ func (p *proposer) deliver(session *client.Session, b *bundle) ([]Receipt, error
 	if err := p.failure.err(); err != nil {
 		return nil, errUnknown(err)
 	}
-	if cap(b.entry) > keepBuffer {
+	if cap(b.entry) > 2*p.limits.entry {
 		b.entry = nil
 	}
 	return receiptsOf(p.group, result, len(b.proposals))

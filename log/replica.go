@@ -34,6 +34,7 @@ type replica struct {
 	// backlog counts what a restart would have to apply again.
 	backlog struct {
 		entries atomic.Uint64
+		changes atomic.Uint64
 		bytes   atomic.Int64
 	}
 }
@@ -149,6 +150,7 @@ func (r *replica) commit(step Step, c Checkpoint, entries, size int) error {
 		return fmt.Errorf("commit state: %w", err)
 	}
 	r.checkpoint = c
+	r.backlog.changes.Add(r.appender.changes)
 	r.appender.publish()
 	r.store.applied.Store(uint64(c.Index))
 	r.appender.wake()
@@ -166,6 +168,7 @@ func (r *replica) sync() error {
 	}
 	c := Index(r.store.applied.Load())
 	r.backlog.entries.Store(0)
+	r.backlog.changes.Store(0)
 	r.backlog.bytes.Store(0)
 	if err := r.syncState(); err != nil {
 		return err

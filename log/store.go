@@ -142,7 +142,7 @@ func (s *store) sync() error {
 		return err
 	}
 	for _, f := range files {
-		if serr := f.Sync(); serr != nil && err == nil {
+		if serr := f.SyncData(); serr != nil && err == nil {
 			err = fmt.Errorf("sync segment %s: %w", f.seg.path, serr)
 		}
 		s.files.release(f)
