@@ -58,6 +58,7 @@ func (s *Server) subscribe(c echo.Context) error {
 
 // liveRequest is a subscription as a client asks for it: the query parameters of a GET, the JSON body of a POST.
 type liveRequest struct {
+	ID        string            `json:"id"` // of a stored query, in place of sql
 	SQL       string            `json:"sql"`
 	Params    []json.RawMessage `json:"params"`
 	Namespace string            `json:"namespace"`
@@ -76,7 +77,7 @@ func (s *Server) liveRequest(c echo.Context) (*liveRequest, error) {
 	}
 	r := new(liveRequest)
 	values := c.QueryParams()
-	r.SQL, r.Namespace = values.Get("sql"), values.Get("namespace")
+	r.ID, r.SQL, r.Namespace = values.Get("id"), values.Get("sql"), values.Get("namespace")
 	r.From, r.AtLeast = values.Get("from"), values.Get("at_least")
 	if text := values.Get("params"); text != "" {
 		if err := json.Unmarshal([]byte(text), &r.Params); err != nil {
@@ -132,8 +133,8 @@ func jsonFault(err error) string {
 
 // parse checks the request. lastEventID, of a client that reconnects, goes before from, which stays in its URL.
 func (r *liveRequest) parse(lastEventID string) (subscribe.Request, error) {
-	q := subscribe.Request{SQL: r.SQL, Namespace: r.Namespace, LastRows: r.LastRows, Snapshot: r.Snapshot == nil || *r.Snapshot}
-	if r.SQL == "" {
+	q := subscribe.Request{ID: r.ID, SQL: r.SQL, Namespace: r.Namespace, LastRows: r.LastRows, Snapshot: r.Snapshot == nil || *r.Snapshot}
+	if r.SQL == "" && r.ID == "" {
 		return q, problem.New(problem.BadRequest, "sql is missing").WithHint("give the query as sql=SELECT ... FROM ... WHERE ...")
 	}
 	var err error

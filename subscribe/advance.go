@@ -109,7 +109,8 @@ func (s *Subscription) follow(ctx context.Context) error {
 
 // tellProgress tells how far the log has been read, if that is new.
 func (s *Subscription) tellProgress() {
-	if at := s.changes.position(); !s.cursor.Covers(at) {
+	told, _ := s.progress()
+	if at := s.changes.position(); !told.Covers(at) {
 		s.batch().addPosition(Progress, at)
 	}
 }

@@ -31,8 +31,15 @@ func newMetrics(registerer prometheus.Registerer) *metrics {
 	return m
 }
 
-func (m *metrics) count(events []Event) {
+// count counts events and returns how many of them are rows.
+func (m *metrics) count(events []Event) (rows int) {
 	for i := range events {
 		m.events[events[i].Type].Inc()
+		switch events[i].Type {
+		case InitialRow, Inserted, Updated, Deleted:
+			rows++
+		default:
+		}
 	}
+	return rows
 }

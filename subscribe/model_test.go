@@ -430,7 +430,7 @@ func lines(rows map[string]string) string {
 // what each one holds must at every moment be what the log says up to its cursor, and no change may be told twice or contradict what is held.
 func TestModel(t *testing.T) {
 	rnd := random(t)
-	r := newRig(t, Options{Progress: 5 * time.Millisecond, BufferBytes: 2000})
+	r := newStoringRig(t, Options{Progress: 5 * time.Millisecond, BufferBytes: 2000, StoreInterval: 10 * time.Millisecond})
 	table := r.create("t", materializer.Shared, 3, 1, "id BIGINT", "a BIGINT", "b TEXT", "c DOUBLE")
 	ctx := testContext(t)
 	var lives []*life

@@ -30,6 +30,10 @@ type Options struct {
 	BufferBytes  int                   // memory of one subscription between two calls of Next, about; default 1 MiB. A single Raft entry may exceed it
 	Progress     time.Duration         // how often a quiet subscription is told how far the log is, default 5 s
 	PositionWait time.Duration         // how long to wait for a position that the log has not reached, default 2 s
+
+	Writer        *materializer.Writer // keeps system.live_queries in step; nil: live queries are not stored
+	StoreInterval time.Duration        // how far the stored rows may be behind, default 500 ms
+	ResumeWithin  time.Duration        // how long the rows that an earlier server has left stay, default 10 min
 }
 
 // The most that a request may ask for.
@@ -48,6 +52,8 @@ func (o Options) withDefaults() Options {
 	o.BufferBytes = cmp.Or(o.BufferBytes, 1<<20)
 	o.Progress = cmp.Or(o.Progress, 5*time.Second)
 	o.PositionWait = cmp.Or(o.PositionWait, 2*time.Second)
+	o.StoreInterval = cmp.Or(o.StoreInterval, 500*time.Millisecond)
+	o.ResumeWithin = cmp.Or(o.ResumeWithin, 10*time.Minute)
 	return o
 }
 
@@ -55,6 +61,7 @@ func (o Options) withDefaults() Options {
 type Registry struct {
 	options Options
 	metrics *metrics
+	store   *store         // nil: live queries are not stored
 	batches sync.Pool      // of *batch
 	open    sync.WaitGroup // one for each subscription that holds resources
 
@@ -65,17 +72,21 @@ type Registry struct {
 	}
 }
 
-// New returns a Registry without subscriptions.
+// New returns a Registry without subscriptions. The log must be open.
 func New(o Options) *Registry {
 	o = o.withDefaults()
 	r := &Registry{options: o, metrics: newMetrics(o.Registerer)}
 	r.mu.subscriptions = make(map[string]*Subscription)
+	if o.Writer != nil {
+		r.store = newStore(r)
+	}
 	o.Materializer.OnCatalogChange(r.endDropped)
 	return r
 }
 
 // Request is what a subscriber asks for.
 type Request struct {
+	ID        string // resumes a stored live query, in place of SQL, Params, Namespace, Snapshot and LastRows; who has it open loses it
 	SQL       string // SELECT ..., or SUBSCRIBE TO SELECT ...
 	Params    []expr.Value
 	Namespace string        // of unqualified names, default "default"
@@ -103,6 +114,12 @@ func (r *Registry) subscribe(ctx context.Context, q Request) (*Subscription, err
 	if err := q.check(); err != nil {
 		return nil, err
 	}
+	id := q.ID
+	if id == "" {
+		id = rand.Text()
+	} else if err := r.store.recall(&q, caller); err != nil {
+		return nil, err
+	}
 	statement, err := parseQuery(q.SQL, q.Params)
 	if err != nil {
 		return nil, err
@@ -110,7 +127,8 @@ func (r *Registry) subscribe(ctx context.Context, q Request) (*Subscription, err
 	if err := r.reach(ctx, q); err != nil {
 		return nil, err
 	}
-	s := &Subscription{id: rand.Text(), registry: r, lastRows: q.LastRows}
+	s := &Subscription{id: id, registry: r, request: q, owner: caller.Name}
+	s.stored.Store(q.ID != "")
 	compile := func(c *materializer.Catalog) (*liveQuery, error) {
 		namespace := cmp.Or(statement.Table.Namespace, q.Namespace, "default")
 		table, err := c.Table(namespace, statement.Table.Name)
@@ -134,6 +152,8 @@ func (r *Registry) subscribe(ctx context.Context, q Request) (*Subscription, err
 
 func (q *Request) check() error {
 	switch {
+	case q.ID != "" && q.SQL != "":
+		return problem.New(problem.BadRequest, "a subscription has sql or the id of a stored query, not both")
 	case len(q.SQL) > maxSQLBytes:
 		return problem.New(problem.BodyTooLarge, "the query has %d bytes, at most %d are allowed", len(q.SQL), maxSQLBytes)
 	case q.LastRows < 0 || q.LastRows > maxLastRows:
@@ -164,21 +184,41 @@ func (r *Registry) reach(ctx context.Context, q Request) error {
 	return nil
 }
 
-// admit makes s one of the open subscriptions, or frees it if the registry is closed.
+// admit makes s one of the open subscriptions, in place of one with the same id, or frees it if the registry is closed.
 func (r *Registry) admit(ctx context.Context, s *Subscription) error {
-	s.mu.Lock()
+	before, err := r.enlist(ctx, s)
+	if err != nil {
+		s.free()
+		return err
+	}
+	if before != nil {
+		before.endBy(problem.New(problem.Cancelled, "live query %s was resumed elsewhere", s.id))
+	}
+	return nil
+}
+
+func (r *Registry) enlist(ctx context.Context, s *Subscription) (before *Subscription, err error) {
+	s.mu.Lock() // until forget is set: ctx may be done already
 	defer s.mu.Unlock()
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.mu.closed {
-		s.free()
-		return shuttingDown()
+		return nil, shuttingDown()
 	}
+	before = r.mu.subscriptions[s.id]
 	r.mu.subscriptions[s.id] = s
 	r.open.Add(1)
 	r.metrics.active.Inc()
+	r.store.mark(s.id)
 	s.forget = context.AfterFunc(ctx, func() { s.end(context.Cause(ctx), nil) })
-	return nil
+	return before, nil
+}
+
+// find returns the open subscription with the id, nil if there is none.
+func (r *Registry) find(id string) *Subscription {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.mu.subscriptions[id]
 }
 
 func shuttingDown() *problem.Error {
@@ -188,8 +228,11 @@ func shuttingDown() *problem.Error {
 // remove forgets s, which has freed what it held.
 func (r *Registry) remove(s *Subscription) {
 	r.mu.Lock()
-	delete(r.mu.subscriptions, s.id)
+	if r.mu.subscriptions[s.id] == s {
+		delete(r.mu.subscriptions, s.id)
+	}
 	r.mu.Unlock()
+	r.store.mark(s.id)
 	r.metrics.active.Dec()
 	r.open.Done()
 }
@@ -216,12 +259,19 @@ func (r *Registry) endDropped(c *materializer.Catalog) {
 
 // Kill ends the subscription with the id; its subscriber is told. *problem.Error UnknownLiveQuery.
 func (r *Registry) Kill(id string) error {
-	for _, s := range r.all(func(s *Subscription) bool { return s.id == id }) {
-		killed := problem.New(problem.Cancelled, "live query %s was killed", id)
-		s.end(killed, killed)
-		return nil
+	if !r.kill(id) {
+		return problem.New(problem.UnknownLiveQuery, "no live query %q is open", id)
 	}
-	return problem.New(problem.UnknownLiveQuery, "no live query %q is open", id)
+	return nil
+}
+
+func (r *Registry) kill(id string) bool {
+	s := r.find(id)
+	if s == nil {
+		return false
+	}
+	s.endBy(problem.New(problem.Cancelled, "live query %s was killed", id))
+	return true
 }
 
 // Close ends every subscription and returns when they have freed what they held. It is idempotent.
@@ -229,6 +279,7 @@ func (r *Registry) Close() error {
 	r.mu.Lock()
 	r.mu.closed = true
 	r.mu.Unlock()
+	r.store.close()
 	for _, s := range r.all(func(*Subscription) bool { return true }) {
 		s.end(shuttingDown(), nil)
 	}

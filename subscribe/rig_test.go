@@ -28,6 +28,7 @@ type rig struct {
 	t        testing.TB
 	dir      string
 	options  Options
+	storing  bool // live queries are stored
 	metrics  *prometheus.Registry
 	log      *log.Log
 	state    *materializer.Materializer
@@ -38,6 +39,15 @@ type rig struct {
 func newRig(t testing.TB, o Options) *rig {
 	t.Helper()
 	r := &rig{t: t, dir: t.TempDir(), options: o}
+	r.start()
+	t.Cleanup(r.stop)
+	return r
+}
+
+// newStoringRig is a rig whose live queries are stored.
+func newStoringRig(t testing.TB, o Options) *rig {
+	t.Helper()
+	r := &rig{t: t, dir: t.TempDir(), options: o, storing: true}
 	r.start()
 	t.Cleanup(r.stop)
 	return r
@@ -58,7 +68,11 @@ func (r *rig) start() {
 	r.metrics = prometheus.NewRegistry()
 	o := r.options
 	o.Log, o.Materializer, o.Registerer = l, state, r.metrics
-	r.log, r.state, r.writer, r.registry = l, state, materializer.NewWriter(l), New(o)
+	r.log, r.state, r.writer = l, state, materializer.NewWriter(l)
+	if r.storing {
+		o.Writer = r.writer
+	}
+	r.registry = New(o)
 }
 
 func (r *rig) stop() {

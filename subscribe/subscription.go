@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"sync/atomic"
 
 	"kalamlog.dev/kalam/internal/problem"
 	"kalamlog.dev/kalam/log"
@@ -16,10 +17,13 @@ import (
 type Subscription struct {
 	id       string
 	registry *Registry
-	lastRows int
+	request  Request // without From
+	owner    string
 	table    log.TableID
 	name     string      // of the table
 	forget   func() bool // stops watching the context of Subscribe
+	stored   atomic.Bool // has a row in system.live_queries
+	marked   atomic.Bool // the row is due
 
 	// Owned by whoever runs Next, else guarded by mu.
 	query   *liveQuery
@@ -31,13 +35,15 @@ type Subscription struct {
 	from    log.Position       // where changes start
 	changes *changeReader      // nil until from is known
 	out     *batch             // being collected, or told last; nil: none
-	cursor  log.Position       // the last one told
 
 	mu struct {
 		sync.Mutex
 		ended  error                   // why; nil while it runs
 		notice *problem.Error          // to be told to the subscriber as the last event
 		cancel context.CancelCauseFunc // of the Next that runs; nil if none does
+
+		cursor    log.Position // the last one told
+		delivered int64        // rows told
 	}
 }
 
@@ -94,7 +100,7 @@ func (s *Subscription) beginRows(ctx context.Context) error {
 	if err := l.Wait(ctx, s.from); err != nil {
 		return fmt.Errorf("wait for the view's position: %w", err)
 	}
-	rows, err := newInitialRows(l, s.view, s.query, s.lastRows)
+	rows, err := newInitialRows(l, s.view, s.query, s.request.LastRows)
 	s.rows = rows
 	return err
 }
@@ -162,14 +168,28 @@ func (s *Subscription) giveBack() {
 
 func (s *Subscription) deliver() []Event {
 	events := s.out.done()
-	s.registry.metrics.count(events)
+	rows := s.registry.metrics.count(events)
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	for i := len(events) - 1; i >= 0; i-- {
 		if events[i].MovesCursor() {
-			s.cursor = events[i].Cursor
+			s.mu.cursor = events[i].Cursor
 			break
 		}
 	}
+	s.mu.delivered += int64(rows)
+	// Only rows are worth a write: stored progress would itself move the log. Nor does one who follows the stored rows cause more of them.
+	if rows > 0 && s.table != materializer.SystemLiveQueries && !s.marked.Swap(true) {
+		s.registry.store.mark(s.id)
+	}
 	return events
+}
+
+// progress returns the cursor told last and how many rows were told.
+func (s *Subscription) progress() (cursor log.Position, delivered int64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.mu.cursor, s.mu.delivered
 }
 
 // farewell tells the subscriber why the subscription ended, if there is a notice, behind what it has not been told yet. Otherwise it
@@ -227,9 +247,11 @@ func (s *Subscription) end(why error, notice *problem.Error) {
 }
 
 func (s *Subscription) endDropped() {
-	gone := problem.New(problem.UnknownTable, "table %s was dropped", s.name)
-	s.end(gone, gone)
+	s.endBy(problem.New(problem.UnknownTable, "table %s was dropped", s.name))
 }
+
+// endBy ends the subscription with a notice to its subscriber.
+func (s *Subscription) endBy(notice *problem.Error) { s.end(notice, notice) }
 
 // Close ends the subscription and frees what it holds; a Next that runs does so when it returns, which is at once. It is idempotent.
 func (s *Subscription) Close() { s.end(errClosed, nil) }
