@@ -137,8 +137,10 @@ func (s *Server) router() *echo.Echo {
 	e.HTTPErrorHandler = s.errorHandler
 	e.Pre(s.observe)
 	e.GET("/", s.home)
-	e.GET("/health", s.health)
-	e.GET("/ready", s.ready)
+	for _, method := range []string{http.MethodGet, http.MethodHead} { // load balancers ask by HEAD
+		e.Add(method, "/health", s.health)
+		e.Add(method, "/ready", s.ready)
+	}
 	e.GET("/metrics", s.showMetrics())
 	e.GET("/openapi.json", s.openAPI)
 	e.POST("/v1/sql", s.sql, s.limitInFlight)

@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/pprof"
+	"os"
 	"path/filepath"
 	"runtime"
 	"time"
@@ -109,6 +110,10 @@ func (l *listeners) close() error {
 }
 
 func (n *node) openCore(ctx context.Context) (err error) {
+	// Everyone's rows are in it: other users of the machine have no business there.
+	if err := os.MkdirAll(n.config.Server.Data, 0o700); err != nil {
+		return fmt.Errorf("make data directory: %w", err)
+	}
 	if n.core, err = openCore(ctx, n.config, n.logger, n.metrics); err != nil {
 		return err
 	}
@@ -178,6 +183,7 @@ func (n *node) openDoors(context.Context) (err error) {
 	n.registry = subscribe.New(subscribe.Options{
 		Log:          n.core.log,
 		Materializer: n.core.materializer,
+		Writer:       n.core.writer,
 		Logger:       n.logger.With("part", "subscribe"),
 		Registerer:   n.metrics,
 		BufferBytes:  int(n.config.Limits.Subscriber),
