@@ -20,10 +20,12 @@ func (e *Engine) computedTables() map[string]*duck.Computed {
 			"catalog_name", expr.Text, "schema_name", expr.Text), Rows: schemata},
 		{Namespace: "information_schema", Name: "tables", Columns: fields(
 			"table_catalog", expr.Text, "table_schema", expr.Text, "table_name", expr.Text, "table_type", expr.Text), Rows: schemaTables},
-		{Namespace: "information_schema", Name: "columns", Columns: fields(
-			"table_catalog", expr.Text, "table_schema", expr.Text, "table_name", expr.Text, "column_name", expr.Text,
-			"ordinal_position", expr.Integer, "column_default", expr.Text, "is_nullable", expr.Text, "data_type", expr.Text),
-			Rows: schemaColumns},
+		{
+			Namespace: "information_schema", Name: "columns", Columns: fields(
+				"table_catalog", expr.Text, "table_schema", expr.Text, "table_name", expr.Text, "column_name", expr.Text,
+				"ordinal_position", expr.Integer, "column_default", expr.Text, "is_nullable", expr.Text, "data_type", expr.Text),
+			Rows: schemaColumns,
+		},
 	}
 	byName := map[string]*duck.Computed{}
 	for _, t := range all {

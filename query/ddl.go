@@ -119,11 +119,11 @@ func (s *session) schema(st parse.CreateTable) (*materializer.Schema, error) {
 	folded := map[string]bool{}
 	for i, c := range st.Columns {
 		// DuckDB's names are the same in upper and lower case.
-		if name := strings.ToLower(c.Name); folded[name] {
+		name := strings.ToLower(c.Name)
+		if folded[name] {
 			return nil, problem.New(problem.DuplicateColumn, "column %q appears twice", c.Name).At(c.Position)
-		} else {
-			folded[name] = true
 		}
+		folded[name] = true
 		def, err := s.columnDefault(c)
 		if err != nil {
 			return nil, placed(err, c.Position)

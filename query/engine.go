@@ -23,7 +23,7 @@ type Jobs interface {
 	Kill(ctx context.Context, id string) error
 }
 
-// Options: zero means default.
+// Options configures an Engine. Zero means default.
 type Options struct {
 	Log               *log.Log                   // required
 	Materializer      *materializer.Materializer // required

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -58,7 +59,7 @@ func TestConcurrentUpsertsLoseNothing(t *testing.T) {
 	for range 16 {
 		wg.Go(func() {
 			for i := range 20 {
-				_, err := s.run("INSERT INTO c VALUES ($1, 1) ON CONFLICT (id) DO UPDATE SET n = c.n + excluded.n", expr.TextOf(fmt.Sprint(i%5)))
+				_, err := s.run("INSERT INTO c VALUES ($1, 1) ON CONFLICT (id) DO UPDATE SET n = c.n + excluded.n", expr.TextOf(strconv.Itoa(i%5)))
 				if err != nil {
 					t.Error(err)
 				}
@@ -100,7 +101,7 @@ func TestReadsSeeEveryAcknowledgedWrite(t *testing.T) {
 		w := s.exec("UPDATE c SET n = $1 WHERE id = 1", integerParam(i))
 		for _, sql := range []string{"SELECT n FROM c WHERE id = 1", "SELECT sum(n)::INTEGER FROM c"} {
 			r := s.exec(sql)
-			if r.rows[0][0] != fmt.Sprint(i) || !r.summary.Position.Covers(w.summary.Position) {
+			if r.rows[0][0] != strconv.Itoa(i) || !r.summary.Position.Covers(w.summary.Position) {
 				t.Fatalf("%s after write %d: %s at %s, written at %s", sql, i, r.lines(), r.summary.Position, w.summary.Position)
 			}
 		}
@@ -114,9 +115,14 @@ func TestPlanCache(t *testing.T) {
 	s := openStack(t)
 	s.exec("CREATE TABLE a (id INTEGER PRIMARY KEY)")
 	for i, tc := range []struct{ sql, want string }{
-		{"SELECT count(*) FROM a", "miss"}, {"SELECT count(*) FROM a", "hit"}, {"INSERT INTO a VALUES ($1)", "miss"},
-		{"SELECT id FROM a WHERE id = $1", "miss"}, {"SELECT id FROM a WHERE id = $1", "hit"},
-		{"CREATE TABLE b (id INTEGER PRIMARY KEY)", "miss"}, {"SELECT count(*) FROM a", "miss"}, {"SELECT count(*) FROM a", "hit"},
+		{"SELECT count(*) FROM a", "miss"},
+		{"SELECT count(*) FROM a", "hit"},
+		{"INSERT INTO a VALUES ($1)", "miss"},
+		{"SELECT id FROM a WHERE id = $1", "miss"},
+		{"SELECT id FROM a WHERE id = $1", "hit"},
+		{"CREATE TABLE b (id INTEGER PRIMARY KEY)", "miss"},
+		{"SELECT count(*) FROM a", "miss"},
+		{"SELECT count(*) FROM a", "hit"},
 	} {
 		if got := s.exec(tc.sql, integerParam(i)).summary.PlanCache; got != tc.want {
 			t.Errorf("%d %s: %s", i, tc.sql, got)

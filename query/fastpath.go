@@ -121,7 +121,7 @@ func (s *session) readKey(p *readPlan) (done bool, err error) {
 	}
 	filter, err := expr.CompileFilter(where, k.table.Schema().Fields())
 	if err != nil {
-		return false, nil //nolint:nilerr // DuckDB judges what expr refuses
+		return false, nil // DuckDB judges what expr refuses
 	}
 	target := targetOf(k.table, where, s.restricted())
 	if !target.fixed || len(target.keys) > 1 {
@@ -147,7 +147,7 @@ func (s *session) readKey(p *readPlan) (done bool, err error) {
 	}
 	if row != nil && target.rest {
 		if ok, err := filter.Match(&row.Row); err != nil {
-			return false, nil //nolint:nilerr // DuckDB may evaluate less, and words its own errors
+			return false, nil // DuckDB may evaluate less, and words its own errors
 		} else if !ok {
 			row = nil
 		}

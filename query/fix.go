@@ -60,21 +60,6 @@ func (s *session) call(name string) (expr.Value, bool, error) {
 	return expr.Value{}, false, nil
 }
 
-// isGenerated reports whether an expression gives a new value for every row.
-func isGenerated(n expr.Node) bool {
-	found := false
-	mapNode(n, func(n expr.Node) expr.Node {
-		if c, ok := n.(expr.Call); ok && len(c.Args) == 0 {
-			switch c.Name {
-			case "uuid_v7", "uuidv7", "gen_random_uuid", "uuid", "ulid", "snowflake_id":
-				found = true
-			}
-		}
-		return n
-	})
-	return found
-}
-
 // constant evaluates an expression that reads no column.
 func (s *session) constant(n expr.Node) (expr.Value, error) {
 	fixed, err := s.fix(n)

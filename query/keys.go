@@ -1,6 +1,8 @@
 package query
 
 import (
+	"slices"
+
 	"kalamlog.dev/kalam/materializer"
 	"kalamlog.dev/kalam/query/expr"
 )
@@ -151,7 +153,7 @@ func product(columns [][]expr.Value) (keys [][]expr.Value, ok bool) {
 		var next [][]expr.Value
 		for _, k := range keys {
 			for _, v := range values {
-				next = append(next, append(k[:len(k):len(k)], v))
+				next = append(next, append(slices.Clip(k), v))
 			}
 		}
 		keys = next

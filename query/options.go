@@ -40,7 +40,7 @@ func setOption(def *materializer.Table, o parse.Option) (err error) {
 	return err
 }
 
-func invalidOption(o parse.Option, want string) error {
+func invalidOption(o parse.Option, want string) *problem.Error {
 	return problem.New(problem.InvalidDefinition, "option %s = %q is not %s", o.Name, o.Value, want)
 }
 
@@ -57,7 +57,7 @@ func duration(o parse.Option) (time.Duration, error) {
 	n, err := strconv.ParseInt(fields[0], 10, 64)
 	unit := unitOf(strings.TrimSuffix(strings.ToLower(fields[len(fields)-1]), "s"))
 	if err != nil || len(fields) != 2 || unit == 0 || n > int64(1<<62)/int64(unit) {
-		return 0, invalidOption(o, "a duration").(*problem.Error).WithHint("write '36h', '7 days' or a number of seconds")
+		return 0, invalidOption(o, "a duration").WithHint("write '36h', '7 days' or a number of seconds")
 	}
 	return time.Duration(n) * unit, nil
 }

@@ -54,7 +54,7 @@ func openStack(t testing.TB) *stack {
 	})
 	s.must(err)
 	t.Cleanup(func() {
-		s.must(s.Engine.Close())
+		s.must(s.Close())
 		s.must(s.log.Close())
 	})
 	return s

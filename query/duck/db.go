@@ -20,7 +20,7 @@ const Catalog = "kalam"
 // Internal is the schema of the mirrors' own tables. Its name cannot be a namespace's.
 const Internal = "_kalam"
 
-// Options: zero means default.
+// Options configures a DB. Zero means default.
 type Options struct {
 	DataDir        string // required: the only directory whose files can be read
 	Threads        int    // default GOMAXPROCS
@@ -58,14 +58,17 @@ type DB struct {
 var ErrClosed = errors.New("duck: closed")
 
 // Open starts a database whose statements can neither reach the network nor files outside of o.DataDir, nor change
-// that. Temporary files go to o.DataDir/tmp.
+// that. Temporary files go to o.DataDir/tmp/duckdb, which is emptied.
 func Open(o Options) (*DB, error) {
 	o.ensureDefaults()
 	dir, err := filepath.Abs(o.DataDir)
 	if err != nil {
 		return nil, fmt.Errorf("resolve data directory: %w", err)
 	}
-	tmp := filepath.Join(dir, "tmp")
+	tmp := filepath.Join(dir, "tmp", "duckdb")
+	if err := os.RemoveAll(tmp); err != nil { // left by a process that was killed
+		return nil, fmt.Errorf("clear temporary directory: %w", err)
+	}
 	if err := os.MkdirAll(tmp, 0o750); err != nil {
 		return nil, fmt.Errorf("create temporary directory: %w", err)
 	}

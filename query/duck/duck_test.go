@@ -2,8 +2,10 @@ package duck
 
 import (
 	"context"
+	"errors"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -97,7 +99,8 @@ func TestValuesOfEveryType(t *testing.T) {
 func TestParametersKeepTheirValue(t *testing.T) {
 	_, c := openTest(t)
 	for _, v := range []expr.Value{
-		{}, expr.BoolOf(true), expr.IntOf(expr.SmallInt, -3), expr.IntOf(expr.Integer, 1<<30), expr.IntOf(expr.BigInt, -1<<63),
+		{},
+		expr.BoolOf(true), expr.IntOf(expr.SmallInt, -3), expr.IntOf(expr.Integer, 1<<30), expr.IntOf(expr.BigInt, -1<<63),
 		expr.FloatOf(expr.Real, 1.5), expr.FloatOf(expr.Double, 0.1), expr.TextOf(""), expr.TextOf("ü\x01"), expr.BlobOf(nil),
 		expr.BlobOf([]byte{0, 255}), expr.IntOf(expr.Date, -1), expr.IntOf(expr.Time, 1), expr.IntOf(expr.Timestamp, -1),
 		expr.IntOf(expr.TimestampTZ, 1), expr.UUIDOf([16]byte{1, 15: 0xfe}), expr.DecimalOf(0, 5, 1),
@@ -153,7 +156,7 @@ func TestContextInterrupts(t *testing.T) {
 	ctx, cancel := context.WithTimeout(context.Background(), 50*time.Millisecond)
 	defer cancel()
 	err := c.Exec(ctx, "SELECT sum(a.range * b.range) FROM range(10000000) a, range(10000000) b")
-	if err != context.DeadlineExceeded {
+	if !errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("got %v", err)
 	}
 	if v, _ := one(t, c, "SELECT 1"); v[0].Int() != 1 {
@@ -173,8 +176,8 @@ func TestErrorsCarryTheirPlace(t *testing.T) {
 		{"SELECT 'x'::INTEGER", "Conversion", "", 10},
 	} {
 		err := c.Exec(context.Background(), tc.sql)
-		e, ok := err.(*Error)
-		if !ok || e.Type != tc.typ || e.Subtype != tc.subtype || e.Position != tc.position {
+		var e *Error
+		if !errors.As(err, &e) || e.Type != tc.typ || e.Subtype != tc.subtype || e.Position != tc.position {
 			t.Errorf("%s: %+v", tc.sql, err)
 		}
 	}
@@ -186,10 +189,25 @@ func TestAppendEveryType(t *testing.T) {
 	list := expr.Type{Kind: expr.List, Elem: &expr.Type{Kind: expr.Text}}
 	nested := expr.Type{Kind: expr.List, Elem: &list}
 	types := []expr.Type{
-		{Kind: expr.Bool}, {Kind: expr.SmallInt}, {Kind: expr.Integer}, {Kind: expr.BigInt}, {Kind: expr.Real}, {Kind: expr.Double},
-		{Kind: expr.Decimal, Precision: 4, Scale: 2}, {Kind: expr.Decimal, Precision: 9, Scale: 2}, {Kind: expr.Decimal, Precision: 18, Scale: 2},
-		{Kind: expr.Decimal, Precision: 38, Scale: 2}, {Kind: expr.Text}, {Kind: expr.Blob}, {Kind: expr.Date}, {Kind: expr.Time},
-		{Kind: expr.Timestamp}, {Kind: expr.TimestampTZ}, {Kind: expr.UUID}, {Kind: expr.JSON}, list, nested,
+		{Kind: expr.Bool},
+		{Kind: expr.SmallInt},
+		{Kind: expr.Integer},
+		{Kind: expr.BigInt},
+		{Kind: expr.Real},
+		{Kind: expr.Double},
+		{Kind: expr.Decimal, Precision: 4, Scale: 2},
+		{Kind: expr.Decimal, Precision: 9, Scale: 2},
+		{Kind: expr.Decimal, Precision: 18, Scale: 2},
+		{Kind: expr.Decimal, Precision: 38, Scale: 2},
+		{Kind: expr.Text},
+		{Kind: expr.Blob},
+		{Kind: expr.Date},
+		{Kind: expr.Time},
+		{Kind: expr.Timestamp},
+		{Kind: expr.TimestampTZ},
+		{Kind: expr.UUID},
+		{Kind: expr.JSON},
+		list, nested,
 	}
 	long := expr.TextOf("more than twelve bytes of text")
 	dec := expr.DecimalOf(^uint64(0), ^uint64(124), 2)
@@ -200,14 +218,11 @@ func TestAppendEveryType(t *testing.T) {
 		expr.JSONOf(`{"a":[1]}`), expr.ListOf([]expr.Value{long, {}}),
 		expr.ListOf([]expr.Value{expr.ListOf([]expr.Value{long}), {}, expr.ListOf([]expr.Value{{}, expr.TextOf("z")})}),
 	}
-	sql := "CREATE TABLE kalam._kalam.everything ("
+	columns := make([]string, len(types))
 	for i, typ := range types {
-		if i > 0 {
-			sql += ", "
-		}
-		sql += "c" + string(rune('a'+i)) + " " + typ.String()
+		columns[i] = "c" + string(rune('a'+i)) + " " + typ.String()
 	}
-	if err := c.Exec(ctx, sql+")"); err != nil {
+	if err := c.Exec(ctx, "CREATE TABLE kalam._kalam.everything ("+strings.Join(columns, ", ")+")"); err != nil {
 		t.Fatal(err)
 	}
 	app, err := newAppender(c, "everything", types)

@@ -4,6 +4,7 @@ package duck
 void kalam_live_callback(void *, void *, void *);
 typedef void (*kalam_live_callback_t)(void *, void *, void *);
 static kalam_live_callback_t kalam_live_function(void) { return kalam_live_callback; }
+// The callback is Go's, below; C gives its address.
 */
 import "C"
 
@@ -145,7 +146,7 @@ func (d *deadSets) find(number int64) (*deadSet, bool) {
 // kalam_live_callback evaluates the function for one chunk, on a thread of DuckDB's. Its vectors are flat.
 //
 //export kalam_live_callback
-func kalam_live_callback(info, input, output unsafe.Pointer) { //nolint:revive // a C symbol
+func kalam_live_callback(info, input, output unsafe.Pointer) {
 	function := capi.FunctionInfo{Ptr: info}
 	handle := (*cgo.Handle)(capi.ScalarFunctionGetExtraInfo(function))
 	chunk := capi.DataChunk{Ptr: input}

@@ -116,6 +116,13 @@ func (o *oracle) filter(where string) ([]string, error) {
 // tally counts the outcomes of a differential run.
 type tally struct{ same, bothFail, refused, nan, fault, differ int }
 
+func (s tally) report(t *testing.T, what string) {
+	t.Logf("%s: same %d, both fail %d, refused %d, NaN %d, DuckDB at fault %d", what, s.same, s.bothFail, s.refused, s.nan, s.fault)
+	if s.refused*20 > s.same {
+		t.Errorf("%d %s are refused, %d the same", s.refused, what, s.same)
+	}
+}
+
 // refusal reports whether err, of Compile, is a refusal that it may give where DuckDB answers: what is not supported; a
 // literal that is no value of the type it is used as, or a cast that does not exist, which DuckDB finds out only when
 // it comes to evaluate them.
@@ -187,19 +194,18 @@ func failsSomewhere(n Node, fields []Field, rows []Values) bool {
 }
 
 func TestDifferentialFilters(t *testing.T) {
-	g := newGenerator(seedOf(t), 300)
-	o := newOracle(t, g)
-	var sum tally
-	for range countOf(t, 3000) {
-		n := g.boolean(1 + g.IntN(4))
-		compareFilter(t, o, g, n, &sum)
-		if sum.differ > 20 {
-			t.Fatal("too many differences")
+	seed := seedOf(t)
+	for _, mild := range []bool{false, true} {
+		g := generate(seed, 300, mild)
+		o := newOracle(t, g)
+		var sum tally
+		for range countOf(t, 2000) {
+			compareFilter(t, o, g, g.boolean(1+g.IntN(4)), &sum)
+			if sum.differ > 20 {
+				t.Fatal("too many differences")
+			}
 		}
-	}
-	t.Logf("same %d, both fail %d, refused %d, NaN %d, DuckDB at fault %d", sum.same, sum.bothFail, sum.refused, sum.nan, sum.fault)
-	if sum.refused*20 > sum.same {
-		t.Errorf("%d filters are refused of %d", sum.refused, sum.same)
+		sum.report(t, "filters")
 	}
 }
 
@@ -339,19 +345,18 @@ func (g *generator) firstDifference(got, want []string, n Node) string {
 }
 
 func TestDifferentialProjections(t *testing.T) {
-	g := newGenerator(seedOf(t), 120)
-	o := newOracle(t, g)
-	var sum tally
-	for range countOf(t, 3000) {
-		n := g.any(1 + g.IntN(3))
-		compareProjection(t, o, g, n, &sum)
-		if sum.differ > 20 {
-			t.Fatal("too many differences")
+	seed := seedOf(t)
+	for _, mild := range []bool{false, true} {
+		g := generate(seed, 120, mild)
+		o := newOracle(t, g)
+		var sum tally
+		for range countOf(t, 2000) {
+			compareProjection(t, o, g, g.any(1+g.IntN(3)), &sum)
+			if sum.differ > 20 {
+				t.Fatal("too many differences")
+			}
 		}
-	}
-	t.Logf("same %d, both fail %d, refused %d, NaN %d, DuckDB at fault %d", sum.same, sum.bothFail, sum.refused, sum.nan, sum.fault)
-	if sum.refused*20 > sum.same {
-		t.Errorf("%d expressions are refused of %d", sum.refused, sum.same)
+		sum.report(t, "expressions")
 	}
 }
 

@@ -71,6 +71,10 @@ func (g *generator) pair(depth int) (Node, Node) {
 	case 12:
 		return g.json1(depth - 1), g.textual(depth - 1)
 	}
+	if g.IntN(3) > 0 {
+		f := g.fields[g.IntN(len(g.fields))]
+		return Column{Name: f.Name}, g.literal(g.value(f.Type))
+	}
 	return g.any(depth - 1), g.any(depth - 1)
 }
 
@@ -180,7 +184,7 @@ func (g *generator) castNode(depth int, t Type) Node {
 	if g.IntN(3) == 0 {
 		x = g.any(depth - 1)
 	}
-	return Cast{X: x, Type: t, Try: g.IntN(2) == 0}
+	return Cast{X: x, Type: t, Try: g.IntN(5) != 0}
 }
 
 func (g *generator) textual(depth int) Node {
@@ -218,7 +222,7 @@ func (g *generator) temporal(depth int) Node {
 	}
 	switch g.IntN(7) {
 	case 0, 1:
-		return Cast{X: g.any(depth - 1), Type: typeOf(pick(g, Date, Timestamp, TimestampTZ, Time)), Try: g.IntN(2) == 0}
+		return Cast{X: g.any(depth - 1), Type: typeOf(pick(g, Date, Timestamp, TimestampTZ, Time)), Try: g.IntN(5) != 0}
 	case 2:
 		return Binary{Op: pick(g, "+", "-"), L: g.anyColumn(ofKinds(Date)), R: pick(g, g.numberLiteral(), g.anyColumn(ofKinds(Date, Integer, SmallInt)))}
 	case 3:

@@ -11,10 +11,13 @@ type generator struct {
 	*rand.Rand
 	fields []Field
 	rows   []Values
+	mild   bool // values that few expressions overflow or fail on
 }
 
-func newGenerator(seed uint64, rows int) *generator {
-	g := &generator{Rand: rand.New(rand.NewPCG(seed, 1)), fields: testFields()}
+func newGenerator(seed uint64, rows int) *generator { return generate(seed, rows, false) }
+
+func generate(seed uint64, rows int, mild bool) *generator {
+	g := &generator{Rand: rand.New(rand.NewPCG(seed, 1)), fields: testFields(), mild: mild}
 	for i := range rows {
 		row := make(Values, len(g.fields))
 		row[0] = IntOf(Integer, int64(i))
@@ -49,6 +52,11 @@ func (g *generator) value(t Type) Value {
 	if g.IntN(8) == 0 {
 		return Value{}
 	}
+	if g.mild {
+		if v, ok := g.mildValue(t); ok {
+			return v
+		}
+	}
 	switch t.Kind {
 	case Bool:
 		return BoolOf(g.IntN(2) == 0)
@@ -81,6 +89,25 @@ func (g *generator) value(t Type) Value {
 		return ListOf(vs)
 	}
 	panic("no values of " + t.String())
+}
+
+func (g *generator) mildValue(t Type) (Value, bool) {
+	switch t.Kind {
+	case SmallInt, Integer, BigInt:
+		return IntOf(t.Kind, g.Int64N(40)-10), true
+	case Real, Double:
+		return FloatOf(t.Kind, float64(g.IntN(80)-20)/4), true
+	case Decimal:
+		u := int128Of(g.Int64N(50) - 10)
+		return decimalOf(u, t.Scale), true
+	case Text:
+		return TextOf(pick(g, "", "a", "ab", "b", "é", "1", "2", "42", "2020-01-01", "x y", "A", "abc")), true
+	case Date:
+		return IntOf(Date, 18262+g.Int64N(800)), true
+	case Timestamp, TimestampTZ:
+		return IntOf(t.Kind, (18262+g.Int64N(800))*microsPerDay+g.Int64N(4)*(microsPerDay/4)+g.Int64N(2)*1500), true
+	}
+	return Value{}, false
 }
 
 func (g *generator) integer(k Kind) int64 {

@@ -35,9 +35,10 @@ func (t *translator) drop(s *pg.DropStmt) (Statement, error) {
 			return nil, problem.New(problem.Unsupported, "a table name has at most two parts").At(1)
 		}
 		return DropTable{Table: name, IfExists: s.MissingOk}, nil
+	default:
+		return nil, problem.New(problem.Unsupported, "this DROP is not supported").At(1).
+			WithHint("DROP TABLE and DROP SCHEMA are")
 	}
-	return nil, problem.New(problem.Unsupported, "this DROP is not supported").At(1).
-		WithHint("DROP TABLE and DROP SCHEMA are")
 }
 
 func (t *translator) createTable(s *pg.CreateStmt) (Statement, error) {

@@ -175,8 +175,9 @@ func (t *translator) booleanTest(b *pg.BooleanTest) (expr.Node, error) {
 		return expr.Unary{Op: "IS FALSE", X: x}, nil
 	case pg.BoolTestType_IS_NOT_FALSE:
 		return expr.Unary{Op: "IS NOT FALSE", X: x}, nil
+	default:
+		return nil, t.unsupported(b.Location, "IS UNKNOWN is not supported").WithHint("use IS NULL")
 	}
-	return nil, t.unsupported(b.Location, "IS UNKNOWN is not supported").WithHint("use IS NULL")
 }
 
 func (t *translator) caseExpr(c *pg.CaseExpr) (expr.Node, error) {
@@ -233,6 +234,7 @@ func (t *translator) valueFunction(f *pg.SQLValueFunction) (expr.Node, error) {
 		return expr.Call{Name: "localtimestamp"}, nil
 	case pg.SQLValueFunctionOp_SVFOP_CURRENT_USER, pg.SQLValueFunctionOp_SVFOP_USER, pg.SQLValueFunctionOp_SVFOP_SESSION_USER:
 		return expr.Call{Name: "current_user_id"}, nil
+	default:
+		return nil, t.unsupported(f.Location, "this function is not supported").WithHint("use now() or current_date")
 	}
-	return nil, t.unsupported(f.Location, "this function is not supported").WithHint("use now() or current_date")
 }

@@ -22,6 +22,7 @@ func (t *translator) operator(e *pg.A_Expr) (expr.Node, error) {
 		if e.Lexpr == nil {
 			return t.prefix(e)
 		}
+	default:
 	}
 	op, err := t.operatorName(e)
 	if err != nil {
@@ -54,8 +55,9 @@ func (t *translator) operatorName(e *pg.A_Expr) (string, error) {
 		return pattern("ILIKE", symbol), nil
 	case pg.A_Expr_Kind_AEXPR_OP:
 		return t.symbol(e, symbol)
+	default:
+		return "", t.unsupported(e.Location, "operator %s of this kind is not supported here", symbol)
 	}
-	return "", t.unsupported(e.Location, "operator %s of this kind is not supported here", symbol)
 }
 
 // pattern tells LIKE (operator ~~) from NOT LIKE (!~~).
