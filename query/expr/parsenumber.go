@@ -1,10 +1,6 @@
 package expr
 
-import (
-	"math"
-	"strconv"
-	"strings"
-)
+import "math"
 
 // numberState collects a number's text as DuckDB's integer casts do: the whole part, then the digits after the
 // point, of which only the first matters for rounding.
