@@ -88,7 +88,8 @@ func (r *liveRig) createTable() {
 	def := &materializer.Table{Namespace: "default", Name: "t", Partitions: 2, Versions: []*materializer.Schema{{
 		Version: 1, Key: []int{0}, Columns: []materializer.Column{
 			{Name: "id", Type: expr.Type{Kind: expr.BigInt}, NotNull: true},
-			{Name: "name", Type: expr.Type{Kind: expr.Text}}, {Name: "doc", Type: expr.Type{Kind: expr.JSON}},
+			{Name: "name", Type: expr.Type{Kind: expr.Text}},
+			{Name: "doc", Type: expr.Type{Kind: expr.JSON}},
 		},
 	}}}
 	_, mutations, err := r.state.Catalog().CreateTable(def, 1)
