@@ -84,6 +84,8 @@ func (c *compiler) arithmetic(op string, a, b operand) (operand, error) {
 		return c.numericArithmetic(op, a, b, s.a)
 	case s == signature{Date, Integer}, s == signature{Integer, Date}, s == signature{Date, Date}:
 		return c.dateArithmetic(op, a, b, s)
+	case (s.a == interval) != (s.b == interval) && (op == "+" || op == "-") && s.a != timeTZ && s.b != timeTZ:
+		return c.intervalArithmetic(op, a, b, s)
 	}
 	return operand{}, problem.New(problem.Unsupported, "%s %s %s is not supported", a.typ, op, b.typ)
 }

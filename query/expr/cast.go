@@ -56,6 +56,8 @@ func castable(from, to Type) error {
 	switch {
 	case f == Null || f == t && f != List:
 		ok = true
+	case f == interval || t == interval && f != Text:
+		return problem.New(problem.Unsupported, "an interval has no use here").WithHint("add it to a date or time")
 	case f == List && t == List:
 		return castable(*from.Elem, *to.Elem)
 	case t == Null:

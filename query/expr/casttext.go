@@ -39,6 +39,8 @@ func parseScalar(s string, to Type, strict bool) (Value, bool) {
 		return decimalOf(u, to.Scale), ok
 	case Blob:
 		return parseBlob(s)
+	case interval:
+		return parseInterval(s)
 	case Date:
 		i, ok = parseDate(s, strict)
 	case Time:
@@ -70,6 +72,9 @@ func textError(s string, to Type) error {
 		return p.WithHint("write it as YYYY-MM-DD HH:MM:SS[.ffffff] with Z or an offset such as +02:00")
 	case Blob:
 		return p.WithHint(`write bytes that are not printable ASCII as \x41`)
+	}
+	if to.Kind == interval {
+		return p.WithHint("write it as 1 day 2 hours")
 	}
 	if isNumeric(to.Kind) {
 		if _, ok := parseFloat(s, Double); ok {

@@ -37,7 +37,7 @@ func (m comparison) mirrored() comparison { return m&2 | m>>2&1 | m&1<<2 }
 // align casts both sides of a comparison to their common type.
 func (c *compiler) align(a, b operand, equality bool) (operand, operand, error) {
 	t, ok := comparisonType(a.static(), b.static(), equality)
-	if !ok {
+	if !ok || t.Kind == interval {
 		return a, b, problem.New(problem.TypeMismatch, "cannot compare %s with %s", a.typ, b.typ).
 			WithHint("add an explicit cast")
 	}
@@ -178,11 +178,14 @@ func (c *compiler) between(n Between, join func(a, b operand) operand) (operand,
 	if ok {
 		t, ok = comparisonType(staticType{Type: t}, high.static(), false)
 	}
-	if !ok {
+	if !ok || t.Kind == interval {
 		return operand{}, problem.New(problem.TypeMismatch, "cannot compare %s with %s and %s", x.typ, low.typ, high.typ).
 			WithHint("add an explicit cast")
 	}
 	xs := []operand{x, low, high}
+	if t.Kind == List {
+		return operand{}, problem.New(problem.Unsupported, "BETWEEN of lists is not supported").WithHint("use >= and <=")
+	}
 	if err := c.castAll(xs, t); err != nil {
 		return operand{}, err
 	}
@@ -200,7 +203,7 @@ func (c *compiler) bindIn(n In) (operand, error) {
 	t := xs[0].static()
 	for _, x := range xs[1:] {
 		next, ok := comparisonType(t, x.static(), true)
-		if !ok {
+		if !ok || next.Kind == interval {
 			return operand{}, problem.New(problem.TypeMismatch, "cannot compare %s with %s", t.Type, x.typ).
 				WithHint("add an explicit cast")
 		}

@@ -163,6 +163,8 @@ func (c *compiler) public(x operand) (operand, error) {
 		return c.castTo(x, typeOf(SmallInt))
 	case hugeInt:
 		return c.castTo(x, decimalType(maxPrecision, 0))
+	case interval:
+		return operand{}, problem.New(problem.Unsupported, "an interval has no use here").WithHint("add it to a date or time")
 	case List:
 		if x.typ.Elem != nil && (x.typ.Elem.Kind == tinyInt || x.typ.Elem.Kind == hugeInt) {
 			return operand{}, problem.New(problem.Unsupported, "lists of %s are not supported", x.typ.Elem)

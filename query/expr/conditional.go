@@ -44,6 +44,9 @@ func (c *compiler) unify(xs []operand, what string) (Type, error) {
 		}
 		t = staticType{Type: next}
 	}
+	if t.Kind == interval {
+		return Type{}, problem.New(problem.Unsupported, "intervals in %s are not supported", what)
+	}
 	return t.Type, c.castAll(xs, t.Type)
 }
 

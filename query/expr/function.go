@@ -13,6 +13,9 @@ func (c *compiler) bindCall(n Call) (operand, error) {
 		return operand{}, err
 	}
 	name := callName(n.Name)
+	if name == "interval" {
+		return c.intervalCall(xs)
+	}
 	for _, bind := range [...]func(string, []operand) (operand, bool, error){
 		c.conditionalCall, c.textCall, c.textPartCall, c.mathCall, c.timeCall, c.listCall, c.jsonCall,
 	} {
@@ -49,7 +52,7 @@ func functionNames() []string {
 		abs round trunc floor ceil ceiling sign mod sqrt isnan isinf isfinite
 		date_part datepart date_trunc datetrunc year month day hour minute second millisecond microsecond quarter week weekofyear
 		dayofweek weekday isodow dayofyear dayofmonth decade century millennium isoyear yearweek era epoch epoch_ms epoch_us date_diff
-		datediff last_day
+		datediff last_day interval
 		list_contains array_contains list_has array_length list_extract array_extract list_element
 		json_extract json_extract_string json_extract_path_text json_exists json_type`)
 }

@@ -227,10 +227,27 @@ func (g *generator) temporal(depth int) Node {
 		return Binary{Op: pick(g, "+", "-"), L: g.anyColumn(ofKinds(Date)), R: pick(g, g.numberLiteral(), g.anyColumn(ofKinds(Date, Integer, SmallInt)))}
 	case 3:
 		return Call{Name: "coalesce", Args: []Node{g.temporal(depth - 1), g.temporal(depth - 1)}}
+	case 5:
+		return g.shifted(depth)
 	case 4:
 		return g.timeCall(depth)
 	}
 	return g.temporal(0)
+}
+
+// shifted adds an interval to a date or time.
+func (g *generator) shifted(depth int) Node {
+	x := g.temporal(0)
+	if depth > 1 && g.IntN(3) == 0 {
+		x = g.shifted(depth - 1)
+	}
+	text := pick(g, "1 day", "2 hours 30 minutes", "1 month", "-1 month", "1 year 2 months 3 days", "90 minutes", "1.5 days", "-3 weeks", "0.5 months", "5", "1:30:00",
+		"1 day ago", "13 months", "36 hours", "1 day -2 hours", "250 ms", "1.5 quarters", "2 decades", "7 us")
+	y := g.call("interval", Literal{Value: TextOf(text)})
+	if g.IntN(3) == 0 {
+		return Binary{Op: "+", L: y, R: x}
+	}
+	return Binary{Op: pick(g, "+", "-"), L: x, R: y}
 }
 
 func (g *generator) list(depth int) Node {

@@ -171,7 +171,7 @@ func (g *generator) date() int64 {
 func (g *generator) timestamp() int64 {
 	return pick(g, 0, 1, -1, 1577836800_000000, 1577836800_123456, -62135596800_000000, -62167219200_000001, g.Int64N(1<<51)-(1<<50), g.Int64N(1<<51)-(1<<50),
 		g.Int64N(40000)*microsPerDay, g.Int64N(2_000_000_000)*microsPerSecond, g.Int64N(2_000_000_000)*microsPerSecond+500_000,
-		infinityTimestamp, -infinityTimestamp, 9007199254740991_000, -9007199254740991_000)
+		infinityTimestamp, -infinityTimestamp, 8_000_000_000_000_000_000, -8_000_000_000_000_000_000)
 }
 
 func (g *generator) json() string {

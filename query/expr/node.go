@@ -58,7 +58,8 @@ type Cast struct {
 	Try  bool
 }
 
-// Call is a function call. Name is lower case. COALESCE and NULLIF are calls.
+// Call is a function call. Name is lower case. COALESCE and NULLIF are calls, INTERVAL '1 day' is interval('1 day'), and
+// the pattern of LIKE p ESCAPE e is like_escape(p, e).
 type Call struct {
 	Name string
 	Args []Node

@@ -49,6 +49,9 @@ func appendSQL(dst []byte, n Node) []byte {
 		dst = append(appendSQL(append(dst, word...), n.X), " AS "...)
 		return append(append(dst, n.Type.String()...), ')')
 	case Call:
+		if n.Name == "interval" && len(n.Args) == 1 {
+			return append(appendSQL(append(dst, "CAST("...), n.Args[0]), " AS INTERVAL)"...)
+		}
 		dst = append(append(dst, callName(n.Name)...), '(')
 		return append(appendSQLs(dst, n.Args), ')')
 	case Array:

@@ -106,6 +106,8 @@ func (k Kind) String() string {
 		return "TINYINT"
 	case hugeInt:
 		return "HUGEINT"
+	case interval:
+		return "INTERVAL"
 	}
 	return "KIND(" + strconv.Itoa(int(k)) + ")"
 }
