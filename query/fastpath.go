@@ -27,7 +27,7 @@ func (p *planner) keyRead(sel parse.Select) *keyRead {
 		return nil
 	}
 	t := p.plan.tables[0]
-	if t.Kind == materializer.Stream || usesArrow(q.Where) || !p.mayFixKey(t, q.Where) {
+	if t.Kind == materializer.Stream || !sameInBoth(q.Where, 1) || !p.mayFixKey(t, q.Where) {
 		return nil
 	}
 	k := &keyRead{table: t, where: q.Where, limit: q.Limit}
@@ -63,7 +63,7 @@ func (k *keyRead) add(item parse.SelectItem) bool {
 		return true
 	}
 	// DuckDB names an expression without alias after its text.
-	if item.Alias == "" || usesArrow(item.Expr) {
+	if item.Alias == "" || !sameInBoth(item.Expr, 0) {
 		return false
 	}
 	k.items, k.places = append(k.items, item.Expr), append(k.places, -1)
@@ -77,16 +77,24 @@ func (k *keyRead) addColumn(name string, place int) {
 	k.columns = append(k.columns, Column{Name: name, Type: c.Type.String()})
 }
 
-// usesArrow reports whether an expression has -> or ->>, which bind weaker in DuckDB than in PostgreSQL's grammar.
-func usesArrow(n expr.Node) bool {
-	found := false
+// sameInBoth reports whether DuckDB reads an expression as PostgreSQL's grammar does. It does not for -> and ->>, which
+// bind weaker there, for blobs written X'61', and where a parameter has more uses than one to take its type from.
+func sameInBoth(n expr.Node, uses int) bool {
+	same := true
+	params := map[int]int{}
 	mapNode(n, func(n expr.Node) expr.Node {
-		if b, ok := n.(expr.Binary); ok && strings.HasPrefix(b.Op, "->") {
-			found = true
+		switch n := n.(type) {
+		case expr.Binary:
+			same = same && !strings.HasPrefix(n.Op, "->")
+		case expr.Literal:
+			same = same && n.Value.Kind() != expr.Blob
+		case expr.Param:
+			params[n.Number]++
+			same = same && params[n.Number] <= uses
 		}
 		return n
 	})
-	return found
+	return same
 }
 
 // mayFixKey reports whether the condition has the shape that fixes every key column, whatever its parameters are.
