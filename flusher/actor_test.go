@@ -12,6 +12,7 @@ import (
 
 	"kalamlog.dev/kalam/internal/problem"
 	"kalamlog.dev/kalam/log"
+	"kalamlog.dev/kalam/materializer"
 )
 
 // gatedLog is a Log whose reads wait until the gate opens.
@@ -198,7 +199,7 @@ func TestInterruptedJobIsRedone(t *testing.T) {
 	r := newRig(t, vfs.NewMem(), nil)
 	table := r.createTable(people(1))
 	r.mustWrite(person(r, table, "ada", 1))
-	jobs := r.m.Catalog().TableByID(4)
+	jobs := r.m.Catalog().TableByID(materializer.SystemJobs)
 	for _, s := range []Status{
 		{ID: "flush-1", Kind: kindFlush, Namespace: "default", Table: "people", State: Running, Created: 1, Started: 2, Node: 1},
 		{ID: "flush-2", Kind: kindFlush, Namespace: "default", Table: "gone", State: Created, Created: 1, Node: 1},
@@ -259,6 +260,33 @@ func TestEndedJobsAreForgottenButStored(t *testing.T) {
 		}
 		if _, err := f.Status(t.Context(), "flush-x"); !problem.Is(err, problem.UnknownJob) {
 			t.Errorf("status of an unknown job: %v", err)
+		}
+	})
+}
+
+func TestOldJobsArePruned(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, vfs.NewMem(), func(o *Options) { o.KeepJobs = 3 })
+	jobs := r.m.Catalog().TableByID(materializer.SystemJobs)
+	for i := range 8 {
+		s := Status{ID: fmt.Sprint("flush-", i), Kind: kindFlush, Namespace: "default", Table: "gone", State: Completed, Node: 1}
+		if i == 2 {
+			s.Kind = "load"
+		}
+		m, err := s.mutation(jobs)
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.mustWrite(m)
+	}
+	r.withFlusher(func(f *Flusher) {
+		<-f.recovered
+		var ids []string
+		for _, s := range r.jobs() {
+			ids = append(ids, s.ID)
+		}
+		if got, want := strings.Join(ids, " "), "flush-2 flush-5 flush-6 flush-7"; got != want {
+			t.Errorf("jobs left are %s, want %s", got, want)
 		}
 	})
 }

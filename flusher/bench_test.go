@@ -57,6 +57,32 @@ func BenchmarkFlush(b *testing.B) {
 		}
 		report(b, used)
 	})
+	b.Run("kalam over its log", func(b *testing.B) {
+		used := time.Duration(0)
+		for b.Loop() {
+			b.StopTimer()
+			n := openNode(b, b.TempDir())
+			def := flights()
+			def.Namespace = materializer.DefaultNamespace
+			table, ms, err := n.m.Catalog().CreateTable(def, 1)
+			if err != nil {
+				b.Fatal(err)
+			}
+			n.write(ms...)
+			eachBatch(b, table, func(ms []materializer.Mutation) { n.write(ms...) })
+			runtime.GC()
+			b.StartTimer()
+			before := processorTime(b)
+			if s, err := flushAndWait(b, n.flusher, table); err != nil || s.Rows != benchRows {
+				b.Fatal(s, err)
+			}
+			used += processorTime(b) - before
+			b.StopTimer()
+			n.close()
+			b.StartTimer()
+		}
+		report(b, used)
+	})
 	b.Run("duckdb", func(b *testing.B) {
 		r, table, dir := loadFlights(b)
 		r.withFlusher(func(f *Flusher) { r.flush(f, table) })
@@ -102,18 +128,25 @@ func loadFlights(b *testing.B) (*rig, *materializer.Table, string) {
 	dir := b.TempDir()
 	r := newRig(b, vfs.NewMem(), func(o *Options) { o.Store = objstore.NewDir(vfs.Default, dir) })
 	table := r.createTable(flights())
+	eachBatch(b, table, func(ms []materializer.Mutation) { r.mustWrite(ms...) })
+	return r, table, dir
+}
+
+// eachBatch gives write all flights, 5000 at a time.
+func eachBatch(b *testing.B, table *materializer.Table, write func(ms []materializer.Mutation)) {
+	b.Helper()
 	ms := make([]materializer.Mutation, 0, 5000)
 	for i := range benchRows {
 		m, err := table.NewRow(materializer.Insert, flight(i))
 		if err != nil {
 			b.Fatal(err)
 		}
-		if ms = append(ms, m); len(ms) == cap(ms) || i == benchRows-1 {
-			r.mustWrite(ms...)
+		if ms = append(ms, m); len(ms) == cap(ms) {
+			write(ms)
 			ms = ms[:0]
 		}
 	}
-	return r, table, dir
+	write(ms)
 }
 
 func reportFiles(b *testing.B, m *manifest.Manifest) {

@@ -134,7 +134,7 @@ func (f *Flusher) folder(t *materializer.Table, last int64) (int64, string, erro
 }
 
 // chunkBytes is how much of the log is read at a time.
-const chunkBytes = 1 << 20
+const chunkBytes = 256 << 10
 
 // route reads the changes of p, partition by partition, and hands each to the file of its shard.
 func (r *runner) route(ctx context.Context, p *plan, w *fileSet) (*superseded, error) {

@@ -45,6 +45,7 @@ type Options struct {
 	DefaultStrategy string // of tables that name none, default shard.Default
 	Node            uint64 // in system.jobs, default 1
 	Jobs            int    // run at the same time, default 1
+	KeepJobs        int    // ended jobs that stay in system.jobs, default 1,000
 	Mailbox         int    // messages that wait for the actor, default 64
 	Memory          int64  // bytes of encoded rows that a job holds before it writes row groups, default 64 MiB
 
@@ -64,6 +65,7 @@ func (o *Options) setDefaults() {
 	setDefault(&o.DefaultStrategy, shard.Default)
 	setDefault(&o.Node, 1)
 	setDefault(&o.Jobs, 1)
+	setDefault(&o.KeepJobs, 1000)
 	setDefault(&o.Mailbox, 64)
 	setDefault(&o.Memory, 64<<20)
 	setDefault(&o.Rows, 1_000_000)
@@ -86,8 +88,8 @@ func (o *Options) validate() error {
 	} else if _, err := o.Strategies.Strategy(o.DefaultStrategy); err != nil {
 		errs = append(errs, err)
 	}
-	if o.Jobs < 1 || o.Mailbox < 1 || o.Memory < 1 {
-		errs = append(errs, errors.New("flusher: Jobs, Mailbox and Memory must not be negative"))
+	if o.Jobs < 1 || o.KeepJobs < 1 || o.Mailbox < 1 || o.Memory < 1 {
+		errs = append(errs, errors.New("flusher: Jobs, KeepJobs, Mailbox and Memory must not be negative"))
 	}
 	return errors.Join(errs...)
 }

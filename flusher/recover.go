@@ -51,7 +51,7 @@ func (f *Flusher) recoverOnce(ctx context.Context) error {
 	if err := f.redoJobs(ctx); err != nil {
 		return fmt.Errorf("redo interrupted jobs: %w", err)
 	}
-	return nil
+	return f.pruneJobs(ctx)
 }
 
 // removeOrphans deletes the data files that no manifest names. A commit that an earlier run has sent might still be on its way and name them: the

@@ -11,12 +11,16 @@ import (
 )
 
 // scheduler starts flushes by policy: a table is due with Rows unflushed changes, Bytes of them, or any that have waited for
-// Interval. It also forgets the files of tables that were dropped.
+// Interval. It also forgets the files of tables that were dropped, and old jobs.
 type scheduler struct {
 	flusher *Flusher
+	started int // jobs since the old ones were removed
 	waiting map[log.TableID]time.Time // since when a table has unflushed changes, as far as seen
 	catalog uint64                    // version at the last check
 }
+
+// pruneEvery is after how many jobs the scheduler looks for old ones.
+const pruneEvery = 100
 
 func newScheduler(f *Flusher) *scheduler {
 	return &scheduler{flusher: f, waiting: map[log.TableID]time.Time{}}
@@ -59,8 +63,13 @@ func (s *scheduler) check(ctx context.Context) error {
 			return fmt.Errorf("flush %s: %w", t.QualifiedName(), err)
 		}
 		delete(s.waiting, t.ID)
+		s.started++
 	}
-	return nil
+	if s.started < pruneEvery {
+		return nil
+	}
+	s.started = 0
+	return s.flusher.pruneJobs(ctx)
 }
 
 // due lists the tables to flush and tells the catalog's version.

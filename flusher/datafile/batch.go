@@ -2,6 +2,7 @@ package datafile
 
 import (
 	"encoding/binary"
+	"slices"
 	"unsafe"
 
 	"github.com/parquet-go/parquet-go"
@@ -71,18 +72,28 @@ func appendScalars[R expr.Row](b *Batch, dst []parquet.Value, i int, c *column, 
 	if c.required {
 		level = 0
 	}
+	n := len(dst)
+	dst = slices.Grow(dst, len(rows))[:n+len(rows)]
+	out := dst[n:]
 	for j := range rows {
 		if metas[j].Op == materializer.RowDeleted && !c.key {
-			dst = append(dst, parquet.Value{})
+			out[j] = parquet.Value{}
 			continue
 		}
 		v := rows[j].Column(i)
 		if v.IsNull() {
-			dst = append(dst, parquet.Value{})
+			out[j] = parquet.Value{}
 			continue
 		}
-		dst = append(dst, b.value(c.leaf, &c.typ, &v))
-		dst[len(dst)-1].SetDefinitionLevel(level)
+		switch c.leaf {
+		case leafInt32:
+			out[j] = parquet.Int32Value(int32(v.Int()))
+		case leafInt64:
+			out[j] = parquet.Int64Value(v.Int())
+		default:
+			out[j] = b.value(c.leaf, &c.typ, &v)
+		}
+		out[j].SetDefinitionLevel(level)
 	}
 	return dst
 }
