@@ -12,11 +12,26 @@ func CastValue(v Value, t Type) (Value, error) {
 	if v.kind == Null {
 		return v, nil
 	}
+	if v.kind == List && t.Kind == List {
+		return castEach(*v.list, *t.Elem)
+	}
 	from := TypeOf(v)
 	if err := castable(from, t); err != nil {
 		return Value{}, err
 	}
 	return cast(v, from, t)
+}
+
+// castEach casts the elements of a list, each from its own narrowest type.
+func castEach(vs []Value, elem Type) (Value, error) {
+	out := make([]Value, len(vs))
+	for i, v := range vs {
+		var err error
+		if out[i], err = CastValue(v, elem); err != nil {
+			return Value{}, err
+		}
+	}
+	return ListOf(out), nil
 }
 
 // TypeOf returns the narrowest type that v is a value of; a list's element type is that of its first element that is
