@@ -115,3 +115,26 @@ func BenchmarkGroupBy(b *testing.B) {
 	s.exec(sql)
 	b.Run("flushed-again", func(b *testing.B) { s.loop(b, sql, nil) })
 }
+
+// BenchmarkScanRows returns all of 100,000 rows of four columns.
+func BenchmarkScanRows(b *testing.B) {
+	s := benchStack(b, 100_000)
+	s.loop(b, "SELECT * FROM t", nil)
+}
+
+// BenchmarkInsert1000 inserts a thousand rows by one statement.
+func BenchmarkInsert1000(b *testing.B) {
+	s := benchStack(b, 10)
+	next := 1000
+	ctx := as("root")
+	for b.Loop() {
+		sql := []byte("INSERT INTO t VALUES ")
+		for range 1000 {
+			sql = fmt.Appendf(sql, "(%d, 1, 1.5, 'name'),", next)
+			next++
+		}
+		if err := s.Run(ctx, Request{SQL: string(sql[:len(sql)-1])}, drop{}); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
