@@ -93,7 +93,7 @@ func (c *compiler) arithmetic(op string, a, b operand) (operand, error) {
 // nullArgument returns the NULL that DuckDB puts in place of a call with a constant NULL argument.
 func nullArgument(t Type, xs ...operand) (operand, bool) {
 	for _, x := range xs {
-		if x.constant && x.val.kind == Null && !x.partial {
+		if x.typ.Kind == Null || x.constant && x.val.kind == Null && !x.partial {
 			null := constantOf(Value{}, t)
 			null.literal = t.Kind == Text // a text constant adapts, even if NULL
 			return null, true

@@ -28,6 +28,9 @@ func (c *compiler) listCall(name string, xs []operand) (operand, bool, error) {
 	var err error
 	switch name {
 	case "len", "length", "array_length", "char_length", "character_length":
+		if len(xs) == 1 && xs[0].typ.Kind == Null {
+			return constantOf(Value{}, typeOf(BigInt)), true, nil
+		}
 		if len(xs) != 1 || xs[0].typ.Kind != List {
 			return operand{}, true, wrongArguments(name, xs)
 		}
