@@ -98,6 +98,28 @@ func (q *dropQueue) run(checkpoint Index) error {
 	return nil
 }
 
+// Tables lists the tables that have segments, dropped ones excluded, in no order. With the catalog beside it one finds what a
+// drop left behind whose marker was lost with the power.
+func (l *Log) Tables() ([]TableID, error) {
+	names, err := l.store.fs.List(l.store.dir)
+	if err != nil && !oserror.IsNotExist(err) {
+		return nil, fmt.Errorf("list segment folder: %w", err)
+	}
+	l.replica.drops.mu.Lock()
+	defer l.replica.drops.mu.Unlock()
+	var tables []TableID
+	for _, name := range names {
+		id, err := strconv.ParseUint(name, 10, 32)
+		if err != nil {
+			continue // a marker
+		}
+		if _, dropped := l.replica.drops.pending[TableID(id)]; !dropped {
+			tables = append(tables, TableID(id))
+		}
+	}
+	return tables, nil
+}
+
 // hold keeps every segment until release.
 func (q *dropQueue) hold() {
 	q.mu.Lock()

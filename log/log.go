@@ -229,7 +229,7 @@ func (l *Log) OffsetAtTime(p Partition, micros int64) (Offset, int64, error) {
 
 // Drop removes the segments of a dropped table. The entry that drops it must be applied or about to be: no change may
 // follow. Readers of the table end with Trimmed at once; the files go with a later checkpoint.
-func (l *Log) Drop(t TableID, _ int) error {
+func (l *Log) Drop(t TableID) error {
 	return l.replica.drops.add(t, Index(l.replica.applying.Load()))
 }
 

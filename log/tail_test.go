@@ -227,7 +227,7 @@ func TestDropEndsReadersAndRemovesFilesAfterTheCheckpoint(t *testing.T) {
 	ended := make(chan error, 2)
 	go func() { _, err := tail.Next(testContext(t), 1000); ended <- err }()
 	go func() { ended <- l.WaitEnd(testContext(t), Partition{1, 0}, 100) }()
-	if err := l.Drop(1, 2); err != nil {
+	if err := l.Drop(1); err != nil {
 		t.Fatal(err)
 	}
 	for range 2 {

@@ -27,32 +27,71 @@ type core struct {
 	writer       *materializer.Writer
 }
 
-// openCore opens the data directory of c, which it locks: a second process is refused. On return everything that was
+// openCore opens the data directory of settings, which it locks: a second process is refused. On return everything that was
 // ever acknowledged is applied.
-func openCore(ctx context.Context, c config.Config, logger *slog.Logger, r prometheus.Registerer) (*core, error) {
+func openCore(ctx context.Context, settings config.Config, logger *slog.Logger, r prometheus.Registerer) (*core, error) {
 	m, err := materializer.New(materializer.Options{
-		Backend:         pebbleIn(filepath.Join(c.Server.Data, stateFolder), int64(c.Storage.Cache), logger),
+		Backend:         pebbleIn(filepath.Join(settings.Server.Data, stateFolder), int64(settings.Storage.Cache), logger),
 		Logger:          logger.With("part", "materializer"),
 		Registerer:      r,
-		IdempotencyKeys: c.Limits.IdempotencyMax,
-		IdempotencyAge:  c.Limits.IdempotencyAge.Microseconds(),
+		IdempotencyKeys: settings.Limits.IdempotencyMax,
+		IdempotencyAge:  settings.Limits.IdempotencyAge.Microseconds(),
 	})
 	if err != nil {
 		return nil, err
 	}
 	l, err := log.Open(ctx, log.Options{
-		Dir:          c.Server.Data,
+		Dir:          settings.Server.Data,
 		Fold:         m,
 		Logger:       logger.With("part", "log"),
 		Registerer:   r,
-		NodeID:       uint64(c.Cluster.NodeID),
-		RaftAddress:  c.Cluster.Raft,
-		SegmentBytes: int64(c.Storage.SegmentBytes),
+		NodeID:       uint64(settings.Cluster.NodeID),
+		RaftAddress:  settings.Cluster.Raft,
+		SegmentBytes: int64(settings.Storage.SegmentBytes),
 	})
 	if err != nil {
 		return nil, err
 	}
-	return &core{materializer: m, log: l, writer: materializer.NewWriter(l)}, nil
+	c := &core{materializer: m, log: l, writer: materializer.NewWriter(l)}
+	if err := c.followDrops(logger); err != nil {
+		return nil, errors.Join(err, c.close())
+	}
+	return c, nil
+}
+
+// followDrops removes the segments of tables that are not in the catalog: now those that a crash left, later those of each
+// table as it is dropped.
+func (c *core) followDrops(logger *slog.Logger) error {
+	known := map[log.TableID]bool{}
+	drop := func(catalog *materializer.Catalog) error {
+		var errs []error
+		for id := range known {
+			if catalog.TableByID(id) == nil {
+				errs = append(errs, c.log.Drop(id))
+				delete(known, id)
+			}
+		}
+		for _, t := range catalog.Tables() {
+			known[t.ID] = true
+		}
+		return errors.Join(errs...)
+	}
+	tables, err := c.log.Tables()
+	if err != nil {
+		return err
+	}
+	for _, id := range tables {
+		known[id] = true
+	}
+	if err := drop(c.materializer.Catalog()); err != nil {
+		return err
+	}
+	c.materializer.OnCatalogChange(func(catalog *materializer.Catalog) {
+		if err := drop(catalog); err != nil {
+			logger.Error("segments of a dropped table stay until the next start", "error", err)
+		}
+	})
+	return nil
 }
 
 func pebbleIn(dir string, cache int64, logger *slog.Logger) func(func() error) (storage.Backend, error) {
