@@ -154,10 +154,17 @@ func (m *Materializer) Restore(r io.Reader, stop <-chan struct{}) (log.Checkpoin
 	return m.checkpoint.Checkpoint, nil
 }
 
+// restoreTarget is what a snapshot is written to.
+type restoreTarget interface {
+	CreatePartition(p storage.PartitionName) error
+	Put(p storage.PartitionName, key, value []byte) error
+	NewBatch() storage.Batch
+}
+
 type snapshotReader struct {
 	r    *bufio.Reader
 	stop <-chan struct{}
-	into storage.Backend
+	into restoreTarget
 	name storage.PartitionName
 }
 

@@ -24,6 +24,7 @@ type step struct {
 	candidate *Catalog // catalog with the batch's changes
 	drafts    []draft
 	applied   []Applied
+	prefetch  prefetch
 
 	applier *applier
 	change  []byte
@@ -116,6 +117,9 @@ func (s *step) fold(meta log.EntryMeta) ([]byte, error) {
 	s.candidate = s.catalog
 	clear(s.drafts)
 	s.drafts, s.applied = s.drafts[:0], s.applied[:0]
+	if err := s.prefetch.load(s, s.reader); err != nil {
+		return nil, err
+	}
 	for i := 0; ; i++ {
 		m, err := s.reader.next()
 		if err != nil {
@@ -124,7 +128,7 @@ func (s *step) fold(meta log.EntryMeta) ([]byte, error) {
 		if m == nil {
 			return nil, nil
 		}
-		refused, version, err := s.mutate(meta, m)
+		refused, version, err := s.mutate(meta, i, m)
 		if err != nil {
 			return nil, err
 		}
@@ -150,8 +154,8 @@ func (s *step) rollback() {
 	}
 }
 
-// mutate drafts one mutation. It returns a refusal, with the version of the row it is about.
-func (s *step) mutate(meta log.EntryMeta, m *rawMutation) (refused *problem.Error, version int64, err error) {
+// mutate drafts the mutation at place. It returns a refusal, with the version of the row it is about.
+func (s *step) mutate(meta log.EntryMeta, place int, m *rawMutation) (refused *problem.Error, version int64, err error) {
 	t := s.catalog.TableByID(m.partition.Table)
 	if t == nil {
 		p := problem.New(problem.UnknownTable, "the table with id %d does not exist any more", m.partition.Table)
@@ -165,7 +169,7 @@ func (s *step) mutate(meta log.EntryMeta, m *rawMutation) (refused *problem.Erro
 			return nil, version, err
 		}
 		if t.Kind != Stream {
-			if cur, err = s.current(at, m.key); err != nil {
+			if cur, err = s.current(at, place, m.key); err != nil {
 				return nil, version, err
 			}
 		}
@@ -280,9 +284,16 @@ func (s *step) partOf(t *Table, id log.Partition) (*part, error) {
 	return p, nil
 }
 
-// current returns the row under key, with the step's own writes.
-func (s *step) current(at *part, key []byte) (rowState, error) {
-	raw, err := s.read(at, key)
+// current returns the row under key for the mutation at place, with the step's own writes.
+func (s *step) current(at *part, place int, key []byte) (rowState, error) {
+	raw, ok := s.overlay.lookup(at.id, key)
+	if !ok {
+		raw, ok = s.prefetch.value(place)
+	}
+	var err error
+	if !ok {
+		raw, err = s.stored(at, key)
+	}
 	if err != nil || raw == nil {
 		return rowState{}, err
 	}
@@ -295,6 +306,11 @@ func (s *step) read(at *part, key []byte) ([]byte, error) {
 	if v, ok := s.overlay.lookup(at.id, key); ok {
 		return v, nil
 	}
+	return s.stored(at, key)
+}
+
+// stored returns the committed value of key, nil if there is none.
+func (s *step) stored(at *part, key []byte) ([]byte, error) {
 	v, err := s.m.backend.Value(at.name, key)
 	if errors.Is(err, storage.ErrNotFound) {
 		return nil, nil

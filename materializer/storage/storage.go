@@ -53,6 +53,27 @@ type Reader interface {
 	Scan(p PartitionName, r Range) iter.Seq2[Entry, error]
 }
 
+// ManyReader is a Reader that looks up many keys faster than one by one.
+type ManyReader interface {
+	// Values calls each for every key, in the order of keys, which must ascend: with its value, valid during the call, or nil if there is none.
+	Values(p PartitionName, keys [][]byte, each func(i int, value []byte)) error
+}
+
+// Values looks up keys in r as ManyReader says, whether r is one or not.
+func Values(r Reader, p PartitionName, keys [][]byte, each func(i int, value []byte)) error {
+	if many, ok := r.(ManyReader); ok {
+		return many.Values(p, keys, each)
+	}
+	for i, key := range keys {
+		v, err := r.Value(p, key)
+		if err != nil && !errors.Is(err, ErrNotFound) {
+			return err
+		}
+		each(i, v)
+	}
+	return nil
+}
+
 // Snapshot is a Reader of one moment, its partitions included: one that is dropped later stays readable in it. It must be closed before
 // its backend is. Safe for concurrent use.
 type Snapshot interface {

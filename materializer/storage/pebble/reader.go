@@ -13,6 +13,8 @@ import (
 	"kalamlog.dev/kalam/materializer/storage"
 )
 
+var _ storage.ManyReader = (*Backend)(nil)
+
 // source is what a store and a snapshot of it have in common.
 type source interface {
 	Get(key []byte) ([]byte, io.Closer, error)
@@ -27,6 +29,49 @@ func (b *Backend) Value(p storage.PartitionName, key []byte) ([]byte, error) {
 		return nil, storage.ErrClosed
 	}
 	return value(b.db, *b.partitions.Load(), p, key)
+}
+
+// Values implements storage.ManyReader. Its iterator reads the bloom filters of the lowest level too, which Get does not, and goes on from key to key.
+func (b *Backend) Values(p storage.PartitionName, keys [][]byte, each func(i int, value []byte)) error {
+	b.mu.RLock()
+	defer b.mu.RUnlock()
+	if b.closed {
+		return storage.ErrClosed
+	}
+	if _, ok := (*b.partitions.Load())[p]; !ok {
+		return fmt.Errorf("read %q: %w", p, storage.ErrNoPartition)
+	}
+	it, err := b.db.NewIter(&pebbledb.IterOptions{UseL6Filters: true})
+	if err != nil {
+		return fmt.Errorf("read %q: %w", p, err)
+	}
+	if err := errors.Join(seekEach(it, p, keys, each), it.Close()); err != nil {
+		return fmt.Errorf("read %q: %w", p, err)
+	}
+	return nil
+}
+
+func seekEach(it *pebbledb.Iterator, p storage.PartitionName, keys [][]byte, each func(i int, value []byte)) error {
+	var buf []byte
+	for i, key := range keys {
+		buf = appendKey(buf[:0], p, key)
+		if !it.SeekPrefixGE(buf) {
+			if err := it.Error(); err != nil {
+				return err
+			}
+			each(i, nil)
+			continue
+		}
+		v, err := it.ValueAndErr()
+		if err != nil {
+			return err
+		}
+		if v == nil {
+			v = []byte{}
+		}
+		each(i, v)
+	}
+	return nil
 }
 
 // Scan implements storage.Reader.

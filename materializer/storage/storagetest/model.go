@@ -1,6 +1,7 @@
 package storagetest
 
 import (
+	"bytes"
 	"errors"
 
 	"maps"
@@ -74,6 +75,7 @@ func testModel(t *testing.T, s *store) {
 			"":         m.compare,
 			"batch":    m.batch,
 			"scan":     m.scan,
+			"look up":  m.lookUp,
 			"snapshot": m.takeSnapshot,
 			"reopen":   m.reopen,
 		})
@@ -154,6 +156,28 @@ func same(t *rapid.T, r storage.Reader, want contents, p storage.PartitionName, 
 func (m *machine) scan(t *rapid.T) {
 	for p := range m.want {
 		same(t, m.s, m.want, p, drawRange(t))
+	}
+}
+
+// lookUp reads many keys at once.
+func (m *machine) lookUp(t *rapid.T) {
+	keys := rapid.SliceOfN(rapid.Custom(func(t *rapid.T) []byte { return drawKey(t, "key") }), 0, 20).Draw(t, "keys")
+	slices.SortFunc(keys, bytes.Compare)
+	for p, entries := range m.want {
+		next := 0
+		err := storage.Values(m.s.Backend, p, keys, func(i int, got []byte) {
+			if i != next {
+				t.Fatalf("key %d where %d is due", i, next)
+			}
+			next++
+			want, ok := entries[string(keys[i])]
+			if ok != (got != nil) || string(got) != want {
+				t.Fatalf("%s/%q = %q, want %q (%v)", p, keys[i], got, want, ok)
+			}
+		})
+		if err != nil || next != len(keys) {
+			t.Fatalf("%d of %d keys: %v", next, len(keys), err)
+		}
 	}
 }
 
