@@ -90,7 +90,7 @@ func (r *rig) restart() {
 
 // testContext ends before the test binary would be killed.
 func testContext(t testing.TB) context.Context {
-	ctx, cancel := context.WithTimeout(identity.NewContext(context.Background(), identity.Root), time.Minute)
+	ctx, cancel := context.WithTimeout(identity.NewContext(context.Background(), identity.Root), 2*time.Minute)
 	t.Cleanup(cancel)
 	return ctx
 }
