@@ -13,6 +13,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/testutil"
 
 	"kalamlog.dev/kalam/internal/problem"
+	"kalamlog.dev/kalam/log"
 	"kalamlog.dev/kalam/materializer"
 	"kalamlog.dev/kalam/query/expr"
 )
@@ -308,5 +309,18 @@ func TestHostileQueries(t *testing.T) {
 	}
 	if got := s.exec("SELECT id FROM t").lines(); got != "1\n" {
 		t.Error(got)
+	}
+}
+
+func TestPositionsOfTheFutureAreRefused(t *testing.T) {
+	s := openStack(t)
+	future, err := log.ParsePosition("1:1000000")
+	s.must(err)
+	if err := s.Run(as("root"), Request{SQL: "SELECT 1", AtLeast: future}, &collect{}); !problem.Is(err, problem.PositionInvalid) {
+		t.Errorf("got %v", err)
+	}
+	s.exec("CREATE TABLE a (id INTEGER PRIMARY KEY)")
+	if _, err := s.Lookup(as("root"), "default", "a", []expr.Value{integerParam(1)}, future); !problem.Is(err, problem.PositionInvalid) {
+		t.Errorf("got %v", err)
 	}
 }

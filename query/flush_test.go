@@ -119,6 +119,11 @@ func TestEachRowCountsOnceWhateverIsFlushed(t *testing.T) {
 		if r.IntN(60) == 0 {
 			s.flushTable(f, "t")
 		}
+		if r.IntN(150) == 0 {
+			s.must(s.Close())
+			s.openEngine()
+			s.SetJobs(f)
+		}
 		if r.IntN(10) == 0 || i == 1499 {
 			if got := s.exec("SELECT k, n FROM t ORDER BY k").lines(); got != m.lines() {
 				t.Fatalf("step %d: got\n%s\nwant\n%s", i, got, m.lines())
@@ -186,4 +191,32 @@ func manyRows(n int) string {
 		rows[i] = fmt.Sprintf("(%d, 10)", i)
 	}
 	return strings.Join(rows, ", ")
+}
+
+func TestUserRowsStayApartAfterAFlush(t *testing.T) {
+	s := openStack(t)
+	f := s.withFlusher()
+	s.exec("CREATE TABLE u (id INTEGER PRIMARY KEY, v TEXT) WITH (type = 'user')")
+	read := func(user, sql string) string {
+		var c collect
+		s.must(s.Run(as(user), Request{SQL: sql}, &c))
+		return c.results[0].lines()
+	}
+	for _, user := range []string{"ann", "bob", "cat"} {
+		read(user, "INSERT INTO u VALUES (1, '"+user+"'), (2, 'x')")
+	}
+	s.flushTable(f, "u")
+	read("ann", "UPDATE u SET v = 'new' WHERE id = 2")
+	read("bob", "DELETE FROM u")
+	read("cat", "INSERT INTO u VALUES (3, 'y')")
+	for range 2 {
+		for user, want := range map[string]string{
+			"ann": "1 | ann\n2 | new\n", "bob": "", "cat": "1 | cat\n2 | x\n3 | y\n", "dan": "", "root": "1 | ann\n1 | cat\n2 | new\n2 | x\n3 | y\n",
+		} {
+			if got := read(user, "SELECT * FROM u ORDER BY ALL"); got != want {
+				t.Errorf("%s sees\n%s", user, got)
+			}
+		}
+		s.flushTable(f, "u")
+	}
 }

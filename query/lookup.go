@@ -17,10 +17,8 @@ func (e *Engine) Lookup(ctx context.Context, namespace, table string, key []expr
 	if !ok {
 		return Row{}, problem.New(problem.Forbidden, "the request has no user")
 	}
-	if !atLeast.IsZero() {
-		if err := e.Log.Wait(ctx, atLeast); err != nil {
-			return Row{}, err
-		}
+	if err := e.await(ctx, atLeast); err != nil {
+		return Row{}, err
 	}
 	v, err := e.Materializer.View()
 	if err != nil {

@@ -49,15 +49,22 @@ func openStack(t testing.TB) *stack {
 	s.log, err = log.Open(ctx, log.Options{Dir: s.dir, Fold: s.state, Logger: quiet})
 	s.must(err)
 	s.writer = materializer.NewWriter(s.log)
-	s.Engine, err = New(Options{
-		Log: s.log, Materializer: s.state, Writer: s.writer, DataDir: s.dir, Clock: fixedClock{}, Logger: quiet, Threads: 2, MemoryLimit: "512MB",
-	})
-	s.must(err)
+	s.openEngine()
 	t.Cleanup(func() {
 		s.must(s.Close())
 		s.must(s.log.Close())
 	})
 	return s
+}
+
+// openEngine starts an engine that has read nothing yet.
+func (s *stack) openEngine() {
+	s.Helper()
+	var err error
+	s.Engine, err = New(Options{
+		Log: s.log, Materializer: s.state, Writer: s.writer, DataDir: s.dir, Clock: fixedClock{}, Threads: 2, MemoryLimit: "512MB",
+	})
+	s.must(err)
 }
 
 func (s *stack) must(err error) {

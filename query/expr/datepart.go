@@ -57,6 +57,21 @@ func (p datePart) clock() bool {
 	return false
 }
 
+// micros returns the length of a part of the time of day.
+func (p datePart) micros() int64 {
+	switch p {
+	case "hour":
+		return microsPerHour
+	case "minute":
+		return microsPerMinute
+	case "second":
+		return microsPerSecond
+	case "millisecond":
+		return 1000
+	}
+	return 1
+}
+
 // iso reports whether p is counted in ISO weeks.
 func (p datePart) iso() bool { return p == "week" || p == "isoyear" || p == "yearweek" }
 
@@ -182,7 +197,13 @@ func (p datePart) truncateDate(days int64, eraYears bool) (int64, error) {
 }
 
 func (p datePart) truncateYear(year int64, eraYears bool) int64 {
-	span := map[datePart]int64{"decade": 10, "century": 100, "millennium": 1000}[p]
+	span := int64(10)
+	switch p {
+	case "century":
+		span = 100
+	case "millennium":
+		span = 1000
+	}
 	if year <= 0 && eraYears {
 		return 1 - (1-year)/span*span
 	}

@@ -294,9 +294,7 @@ func boundaries(part datePart, a, b Value) (Value, error) {
 
 // clockBoundaries counts in seconds where it can: the microseconds of a distant date are out of range.
 func clockBoundaries(part datePart, a, b Value, d1, d2 int64) (Value, error) {
-	unit := map[datePart]int64{
-		"hour": microsPerHour, "minute": microsPerMinute, "second": microsPerSecond, "millisecond": 1000, "microsecond": 1,
-	}[part]
+	unit := part.micros()
 	if a.kind == Date && unit >= microsPerSecond {
 		unit /= microsPerSecond
 		return IntOf(BigInt, d2*86400/unit-d1*86400/unit), nil

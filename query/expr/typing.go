@@ -1,5 +1,7 @@
 package expr
 
+import "math"
+
 // litClass tells how a constant adapts to the type beside it.
 type litClass uint8
 
@@ -70,10 +72,12 @@ func literalFits(u int128, k Kind) bool {
 		low, high := intRange(k)
 		i, ok := u.int64()
 		return ok && i >= low && i <= high
-	case utinyInt, usmallInt, uinteger:
-		bits := map[Kind]uint{utinyInt: 8, usmallInt: 16, uinteger: 32}[k]
-		i, ok := u.int64()
-		return ok && i >= 0 && i < 1<<bits
+	case utinyInt:
+		return u.hi == 0 && u.lo <= math.MaxUint8
+	case usmallInt:
+		return u.hi == 0 && u.lo <= math.MaxUint16
+	case uinteger:
+		return u.hi == 0 && u.lo <= math.MaxUint32
 	case ubigInt:
 		return u.hi == 0
 	case uhugeInt:
