@@ -74,6 +74,7 @@ func TestRetentionWhileInitialRowsAreRead(t *testing.T) {
 
 // TestReset lets a subscriber learn that the changes after its cursor are gone.
 func TestReset(t *testing.T) {
+	t.Parallel()
 	r := newRig(t, Options{Progress: time.Hour})
 	table := r.create("t", materializer.Shared, 2, 1, "id BIGINT", "v BIGINT")
 	old := r.write(r.put(table, 1, 1)).Position
@@ -112,6 +113,7 @@ func (trimmedTail) Next(context.Context, int) ([]log.Record, error) {
 }
 
 func TestSchemaChanges(t *testing.T) {
+	t.Parallel()
 	r := newRig(t, Options{Progress: time.Hour})
 	table := r.create("t", materializer.Shared, 2, 1, "id BIGINT", "v BIGINT", "w BIGINT")
 	goesOn := r.subscribe(testContext(t), Request{SQL: "SELECT * FROM t WHERE v > 0"})
@@ -158,6 +160,7 @@ func (r *rig) alter(t *materializer.Table, change func(*materializer.Schema)) *m
 
 // TestBudget lets a subscriber fall far behind: what it holds must not grow with what it has missed, and it misses nothing.
 func TestBudget(t *testing.T) {
+	t.Parallel()
 	const budget = 64 << 10
 	r := newRig(t, Options{BufferBytes: budget, Progress: time.Hour})
 	table := r.create("t", materializer.Shared, 2, 1, "id BIGINT", "v TEXT")

@@ -49,6 +49,7 @@ func (r *rig) eventually(what string, holds func() bool) {
 }
 
 func TestStoredWhileOpen(t *testing.T) {
+	t.Parallel()
 	r := newStoringRig(t, Options{Progress: time.Hour, StoreInterval: time.Millisecond})
 	table := r.create("t", materializer.Shared, 2, 1, "id BIGINT")
 	ctx := as(testContext(t), "ann")
@@ -74,6 +75,7 @@ func TestStoredWhileOpen(t *testing.T) {
 }
 
 func TestKilledByDeletingTheRow(t *testing.T) {
+	t.Parallel()
 	r := newStoringRig(t, Options{Progress: time.Hour, StoreInterval: time.Millisecond})
 	r.create("t", materializer.Shared, 2, 1, "id BIGINT")
 	s := r.subscribe(testContext(t), Request{SQL: "SELECT id FROM t"})
@@ -89,6 +91,7 @@ func TestKilledByDeletingTheRow(t *testing.T) {
 }
 
 func TestStoredQueryIsResumedAfterRestart(t *testing.T) {
+	t.Parallel()
 	r := newStoringRig(t, Options{Progress: time.Hour, StoreInterval: time.Millisecond})
 	table := r.create("t", materializer.Shared, 2, 1, "id BIGINT", "name TEXT")
 	s := r.subscribe(testContext(t), Request{SQL: "SELECT id FROM t WHERE name = $1", Params: []expr.Value{expr.TextOf("it's")}, Snapshot: true})
@@ -131,6 +134,7 @@ func TestStoredQueryIsResumedAfterRestart(t *testing.T) {
 
 // TestStoringIsNoLoop follows the stored queries, one's own row among them.
 func TestStoringIsNoLoop(t *testing.T) {
+	t.Parallel()
 	r := newStoringRig(t, Options{Progress: time.Hour, StoreInterval: time.Millisecond})
 	s := r.subscribe(testContext(t), Request{SQL: "SELECT id, delivered FROM system.live_queries"})
 	until(t, s, func(e told) bool { return e.Type == Inserted })

@@ -45,6 +45,7 @@ func exactly(t testing.TB, s *Subscription, n int) []told {
 }
 
 func TestAllTransitions(t *testing.T) {
+	t.Parallel()
 	r := newRig(t, Options{Progress: time.Hour})
 	quakes := r.create("quakes", materializer.Shared, 1, 1, "id TEXT", "mag DOUBLE", "place TEXT")
 	r.write(r.put(quakes, "a", 5.5, "Chile"), r.put(quakes, "b", 2.0, "Iran"))
@@ -72,6 +73,7 @@ func TestAllTransitions(t *testing.T) {
 }
 
 func TestResumeInTheMiddleOfAnEntry(t *testing.T) {
+	t.Parallel()
 	r := newRig(t, Options{Progress: time.Hour})
 	table := r.create("t", materializer.Shared, 4, 1, "id BIGINT", "v BIGINT")
 	other := r.create("other", materializer.Shared, 4, 1, "id BIGINT", "v BIGINT")
@@ -113,6 +115,7 @@ func (r *rig) restartNow(now bool) {
 }
 
 func TestProgressOfAQuietFilter(t *testing.T) {
+	t.Parallel()
 	r := newRig(t, Options{Progress: 10 * time.Millisecond})
 	table := r.create("t", materializer.Shared, 2, 1, "id BIGINT")
 	s := r.subscribe(testContext(t), Request{SQL: "SELECT * FROM t WHERE id < 0"})
@@ -135,6 +138,7 @@ func TestProgressOfAQuietFilter(t *testing.T) {
 }
 
 func TestWithoutInitialRows(t *testing.T) {
+	t.Parallel()
 	r := newRig(t, Options{Progress: time.Hour})
 	table := r.create("t", materializer.Shared, 2, 1, "id BIGINT")
 	r.write(r.put(table, 1))
@@ -152,6 +156,7 @@ func TestWithoutInitialRows(t *testing.T) {
 }
 
 func TestLastRows(t *testing.T) {
+	t.Parallel()
 	r := newRig(t, Options{BufferBytes: 1})
 	for _, kind := range []materializer.TableKind{materializer.Shared, materializer.Stream} {
 		name := string(kind)
@@ -202,6 +207,7 @@ func initialIDs(t *testing.T, s *Subscription) []float64 {
 }
 
 func TestStreamStartsWithWhatIsRetained(t *testing.T) {
+	t.Parallel()
 	r := newRig(t, Options{BufferBytes: 64})
 	table := r.create("s", materializer.Stream, 4, 1, "id BIGINT")
 	for i := range 100 {
@@ -214,6 +220,7 @@ func TestStreamStartsWithWhatIsRetained(t *testing.T) {
 }
 
 func TestUserSeesOwnRowsAlone(t *testing.T) {
+	t.Parallel()
 	r := newRig(t, Options{Progress: time.Hour})
 	table := r.create("notes", materializer.User, 4, 1, "id BIGINT", "n BIGINT")
 	r.write(r.put(table, "ann", 1, 1), r.put(table, "bob", 1, 2), r.put(table, "anna", 1, 3))
@@ -244,6 +251,7 @@ func TestUserSeesOwnRowsAlone(t *testing.T) {
 }
 
 func TestRefusals(t *testing.T) {
+	t.Parallel()
 	r := newRig(t, Options{PositionWait: 10 * time.Millisecond})
 	r.create("t", materializer.Shared, 1, 1, "id BIGINT", "name TEXT")
 	future := log.PositionOf(log.Part{Group: 1, Index: 1 << 40})
@@ -290,6 +298,7 @@ func TestRefusals(t *testing.T) {
 }
 
 func TestEnds(t *testing.T) {
+	t.Parallel()
 	r := newRig(t, Options{Progress: time.Hour})
 	table := r.create("t", materializer.Shared, 2, 1, "id BIGINT", "n BIGINT")
 	bystander := r.subscribe(testContext(t), Request{SQL: "SELECT * FROM t"})
