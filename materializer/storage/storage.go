@@ -74,8 +74,8 @@ func Values(r Reader, p PartitionName, keys [][]byte, each func(i int, value []b
 	return nil
 }
 
-// Snapshot is a Reader of one moment, its partitions included: one that is dropped later stays readable in it. It must be closed before
-// its backend is. Safe for concurrent use.
+// Snapshot is a Reader of one moment, its partitions included: one that is dropped later stays readable in it. It must be closed; its backend's
+// Close waits for that. Safe for concurrent use.
 type Snapshot interface {
 	Reader
 	Close() error
@@ -96,7 +96,8 @@ type Backend interface {
 	DropPartition(p PartitionName) error  // no error if it does not exist; its space is given back in time
 
 	Sync() error
-	Close() error // idempotent
+	// Close refuses what comes later with ErrClosed and waits a while for open scans and snapshots. It is idempotent.
+	Close() error
 }
 
 // Batch is an atomic group of writes over partitions. A write to a partition that neither exists nor was created earlier in the batch makes Commit

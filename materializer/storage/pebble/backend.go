@@ -35,6 +35,7 @@ type Backend struct {
 	closed     bool
 	partitions atomic.Pointer[partitionSet] // replaced, never changed
 
+	readers    *readers
 	syncing    sync.Mutex // one Sync at a time
 	generation uint64     // of the last Sync; guarded by syncing
 }
@@ -52,7 +53,7 @@ func Open(o Options) (*Backend, error) {
 	}
 	b := &Backend{
 		fs: o.FS, dir: o.Dir, logger: o.Logger,
-		closing: make(chan struct{}), failed: make(chan struct{}),
+		closing: make(chan struct{}), failed: make(chan struct{}), readers: newReaders(),
 	}
 	b.beforeDurable = func() error { return b.runHook(o.BeforeDurable) }
 	db, err := openStore(o.Dir, b.storeOptions(o))
@@ -226,19 +227,38 @@ func (b *Backend) startFlush(generation uint64) (<-chan struct{}, error) {
 	return flushed, nil
 }
 
-// Close implements storage.Backend. What was written since the last Sync may be lost.
+// closeWait is how long Close waits for open scans and snapshots.
+const closeWait = 5 * time.Second
+
+// Close implements storage.Backend. What was written since the last Sync may be lost. It waits for scans and snapshots that are open; if one is held for
+// longer than five seconds, Close returns an error and leaves the store as it is.
 func (b *Backend) Close() error {
 	b.syncing.Lock()
 	defer b.syncing.Unlock()
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	if b.closed {
+	if !b.shut() {
 		return nil
 	}
-	b.closed = true
-	close(b.closing)
+	patience := time.NewTimer(closeWait)
+	defer patience.Stop()
+	select {
+	case <-b.readers.drain():
+	case <-patience.C:
+		return errors.New("close state store: it is still being read")
+	}
 	if err := b.db.Close(); err != nil {
 		return fmt.Errorf("close state store: %w", err)
 	}
 	return nil
+}
+
+// shut turns away everybody from now on. It reports false if it was called before.
+func (b *Backend) shut() bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.closed {
+		return false
+	}
+	b.closed = true
+	close(b.closing)
+	return true
 }

@@ -82,25 +82,33 @@ func (b *Backend) Scan(p storage.PartitionName, r storage.Range) iter.Seq2[stora
 			yield(storage.Entry{}, err)
 			return
 		}
+		defer b.readers.leave()
 		runScan(it, len(p)+1, r.Reverse, yield)
 	}
 }
 
+// startScan enters the readers unless it fails.
 func (b *Backend) startScan(p storage.PartitionName, r storage.Range) (*pebbledb.Iterator, error) {
 	b.mu.RLock()
 	defer b.mu.RUnlock()
 	if b.closed {
 		return nil, storage.ErrClosed
 	}
-	return openScan(b.db, *b.partitions.Load(), p, r)
+	it, err := openScan(b.db, *b.partitions.Load(), p, r)
+	if err == nil {
+		b.readers.enter()
+	}
+	return it, err
 }
 
 // snapshot implements storage.Snapshot.
 type snapshot struct {
 	of         *pebbledb.Snapshot
 	partitions partitionSet
-	once       sync.Once
-	err        error
+	readers    *readers
+
+	mu     sync.RWMutex // held for writing by Close
+	closed bool
 }
 
 // Snapshot implements storage.Backend.
@@ -110,27 +118,55 @@ func (b *Backend) Snapshot() (storage.Snapshot, error) {
 	if b.closed {
 		return nil, storage.ErrClosed
 	}
-	return &snapshot{of: b.db.NewSnapshot(), partitions: *b.partitions.Load()}, nil
+	b.readers.enter()
+	return &snapshot{of: b.db.NewSnapshot(), partitions: *b.partitions.Load(), readers: b.readers}, nil
 }
 
 func (s *snapshot) Value(p storage.PartitionName, key []byte) ([]byte, error) {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	if s.closed {
+		return nil, storage.ErrClosed
+	}
 	return value(s.of, s.partitions, p, key)
 }
 
 func (s *snapshot) Scan(p storage.PartitionName, r storage.Range) iter.Seq2[storage.Entry, error] {
 	return func(yield func(storage.Entry, error) bool) {
-		it, err := openScan(s.of, s.partitions, p, r)
+		it, err := s.startScan(p, r)
 		if err != nil {
 			yield(storage.Entry{}, err)
 			return
 		}
+		defer s.readers.leave()
 		runScan(it, len(p)+1, r.Reverse, yield)
 	}
 }
 
+// startScan enters the readers unless it fails.
+func (s *snapshot) startScan(p storage.PartitionName, r storage.Range) (*pebbledb.Iterator, error) {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	if s.closed {
+		return nil, storage.ErrClosed
+	}
+	it, err := openScan(s.of, s.partitions, p, r)
+	if err == nil {
+		s.readers.enter()
+	}
+	return it, err
+}
+
+// Close implements storage.Snapshot. Scans that run go on.
 func (s *snapshot) Close() error {
-	s.once.Do(func() { s.err = s.of.Close() })
-	return s.err
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
+		return nil
+	}
+	s.closed = true
+	defer s.readers.leave()
+	return s.of.Close()
 }
 
 func value(from source, set partitionSet, p storage.PartitionName, key []byte) ([]byte, error) {
@@ -176,6 +212,12 @@ func runScan(it *pebbledb.Iterator, skip int, reverse bool, yield func(storage.E
 	if it == nil {
 		return
 	}
+	closed := false
+	defer func() { // the loop over the scan may break, return or panic
+		if !closed {
+			_ = it.Close()
+		}
+	}()
 	start, next := it.First, it.Next
 	if reverse {
 		start, next = it.Last, it.Prev
@@ -186,10 +228,10 @@ func runScan(it *pebbledb.Iterator, skip int, reverse bool, yield func(storage.E
 			break // Close gives it again
 		}
 		if !yield(storage.Entry{Key: it.Key()[skip:], Value: v}, nil) {
-			_ = it.Close()
 			return
 		}
 	}
+	closed = true
 	if err := it.Close(); err != nil {
 		yield(storage.Entry{}, fmt.Errorf("scan: %w", err))
 	}
