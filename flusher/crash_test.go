@@ -3,6 +3,7 @@ package flusher
 import (
 	"fmt"
 	"math/rand/v2"
+	"strconv"
 	"testing"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
@@ -17,7 +18,7 @@ import (
 func TestCrashAtEveryStep(t *testing.T) {
 	t.Parallel()
 	for _, unsynced := range []int{0, 50, 100} {
-		t.Run(fmt.Sprint(unsynced), func(t *testing.T) {
+		t.Run(strconv.Itoa(unsynced), func(t *testing.T) {
 			t.Parallel()
 			for n := 0; ; n++ {
 				if !crashAt(t, n, unsynced) {

@@ -170,7 +170,7 @@ func (w *fileSet) finish(err error) ([]manifest.File, error) {
 		}
 	}
 	for _, e := range w.encoders {
-		e.failed = err
+		e.giveUp = err != nil
 		close(e.in)
 	}
 	if e := w.group.Wait(); e != nil && err == nil {
@@ -211,7 +211,7 @@ type encoder struct {
 	files   []*file
 	rows    []materializer.Row
 	columns *datafile.Batch
-	failed  error // set before in is closed: do not complete the files
+	giveUp  bool // set before in is closed: do not complete the files
 }
 
 func (e *encoder) run() error {
@@ -220,7 +220,7 @@ func (e *encoder) run() error {
 			return err
 		}
 	}
-	if e.failed != nil {
+	if e.giveUp {
 		return nil
 	}
 	for _, f := range e.files {

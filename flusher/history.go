@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"iter"
+	"slices"
 
 	"kalamlog.dev/kalam/flusher/datafile"
 	"kalamlog.dev/kalam/flusher/manifest"
@@ -200,7 +201,7 @@ func (r *flushedRow) compare(t *materializer.Table, c *materializer.Change) erro
 	}
 	for i, column := range t.Schema().Columns {
 		place := r.schemaPlace(column.ID)
-		if place < 0 || c.Op == materializer.RowDeleted && !isKey(r.schema, place) {
+		if place < 0 || c.Op == materializer.RowDeleted && !slices.Contains(r.schema.Key, place) {
 			continue
 		}
 		got := r.Values[place]
@@ -223,15 +224,6 @@ func (r *flushedRow) schemaPlace(id uint32) int {
 		}
 	}
 	return -1
-}
-
-func isKey(s *materializer.Schema, place int) bool {
-	for _, k := range s.Key {
-		if k == place {
-			return true
-		}
-	}
-	return false
 }
 
 // open opens a data file, after comparing its checksum the first time.

@@ -3,6 +3,7 @@ package flusher
 import (
 	"io"
 	"math/rand/v2"
+	"slices"
 	"strings"
 	"testing"
 
@@ -88,7 +89,7 @@ func TestHistoryFindsChangesInTwoFilesOrNone(t *testing.T) {
 		t.Errorf("a missing file gave %v", err)
 	}
 	more := *m
-	more.Files = append(more.Files[:len(more.Files):len(more.Files)], m.Files[0])
+	more.Files = append(slices.Clip(more.Files), m.Files[0])
 	if err := read(&more); err == nil || !strings.Contains(err.Error(), "two data files") {
 		t.Errorf("a file named twice gave %v", err)
 	}

@@ -199,11 +199,12 @@ func (r *rig) text(t *materializer.Table, m *manifest.Manifest) string {
 		if err != nil {
 			r.t.Fatal(err)
 		}
-		line := fmt.Sprint(row.schema.Version, ":")
+		words := []string{fmt.Sprint(row.schema.Version, ":")}
 		for _, v := range row.Values {
-			line += " " + v.String()
+			words = append(words, v.String())
 		}
-		lines = append(lines, line+" "+[]string{"", "insert", "update", "delete"}[row.Op]+"\n")
+		words = append(words, []string{"", "insert", "update", "delete"}[row.Op]+"\n")
+		lines = append(lines, strings.Join(words, " "))
 	}
 	slices.Sort(lines)
 	return strings.Join(lines, "")

@@ -5,6 +5,7 @@ import (
 	"maps"
 	"math/rand/v2"
 	"slices"
+	"strconv"
 	"testing"
 
 	"github.com/RoaringBitmap/roaring/v2/roaring64"
@@ -79,7 +80,7 @@ func TestManifestFilesReadBack(t *testing.T) {
 	var want []manifest.File
 	for i := range 30 {
 		want = append(want, manifest.File{
-			Path: fmt.Sprintf("data/x/1/%02d.parquet", i), Shard: fmt.Sprint(i), Strategy: "hash", Flush: 1, Schema: 1, Rows: int64(i), Bytes: int64(i) << 33,
+			Path: fmt.Sprintf("data/x/1/%02d.parquet", i), Shard: strconv.Itoa(i), Strategy: "hash", Flush: 1, Schema: 1, Rows: int64(i), Bytes: int64(i) << 33,
 			Checksum: []byte{0, 0xff, byte(i)}, Offsets: map[log.PartitionID]manifest.Range{0: {First: log.Offset(i), Last: 1 << 50}, 1: {}},
 		})
 	}

@@ -31,7 +31,7 @@ type Writer interface {
 	Write(ctx context.Context, b *materializer.Batch) (materializer.WriteReceipt, error)
 }
 
-// Options: zero means default.
+// Options configures a Flusher. Zero means default.
 type Options struct {
 	Log        Log             // required
 	State      State           // required

@@ -14,7 +14,7 @@ import (
 // Interval. It also forgets the files of tables that were dropped, and old jobs.
 type scheduler struct {
 	flusher *Flusher
-	started int // jobs since the old ones were removed
+	started int                       // jobs since the old ones were removed
 	waiting map[log.TableID]time.Time // since when a table has unflushed changes, as far as seen
 	catalog uint64                    // version at the last check
 }

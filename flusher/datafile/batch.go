@@ -172,8 +172,9 @@ func (b *Batch) value(lt leafType, t *expr.Type, v *expr.Value) parquet.Value {
 	case leafUUID:
 		u := v.UUIDBytes()
 		return parquet.FixedLenByteArrayValue(b.arena.keep(u[:]))
+	default:
+		return b.decimal(lt, t, v)
 	}
-	return b.decimal(lt, t, v)
 }
 
 func (b *Batch) decimal(lt leafType, t *expr.Type, v *expr.Value) parquet.Value {

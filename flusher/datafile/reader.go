@@ -225,8 +225,9 @@ func (c *column) scalar(t *expr.Type, v parquet.Value) expr.Value {
 		return smallDecimal(int64(v.Int32()), t.Scale)
 	case leafDecimal64:
 		return smallDecimal(v.Int64(), t.Scale)
+	default:
+		return wideDecimal(v.ByteArray(), t.Scale)
 	}
-	return wideDecimal(v.ByteArray(), t.Scale)
 }
 
 func bytesValue(k expr.Kind, b []byte) expr.Value {

@@ -109,11 +109,13 @@ func timeNode(t expr.Type) parquet.Node {
 }
 
 func decimalNode(t expr.Type) parquet.Node {
-	physical := parquet.Int32Type
+	var physical parquet.Type
 	switch decimalLeaf(t.Precision) {
+	case leafDecimal32:
+		physical = parquet.Int32Type
 	case leafDecimal64:
 		physical = parquet.Int64Type
-	case leafDecimal128:
+	default:
 		physical = parquet.FixedLenByteArrayType(decimalBytes(t.Precision))
 	}
 	return parquet.Decimal(int(t.Scale), int(t.Precision), physical)

@@ -7,7 +7,7 @@ import (
 	"github.com/parquet-go/parquet-go"
 )
 
-// WriterOptions: zero means default.
+// WriterOptions configures a Writer. Zero means default.
 type WriterOptions struct {
 	RowGroupRows  int64 // rows of a row group, default 122,880, which is DuckDB's
 	RowGroupBytes int64 // encoded bytes at which a row group ends early, default 32 MiB

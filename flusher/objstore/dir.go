@@ -8,6 +8,7 @@ import (
 	"path"
 	"slices"
 	"strings"
+	"sync"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
 )
@@ -19,6 +20,9 @@ const leftover = ".tmp"
 type Dir struct {
 	fs   vfs.FS
 	root string
+
+	// folders is held while a folder is made and gets its first file, and while empty ones are removed: a folder must not go between the two.
+	folders sync.Mutex
 }
 
 // NewDir returns the Store of a folder, which must exist.
@@ -41,6 +45,8 @@ func (d *Dir) Create(name string) (Object, error) {
 	if err := check(name); err != nil {
 		return nil, err
 	}
+	d.folders.Lock()
+	defer d.folders.Unlock()
 	if err := d.makeFolder(path.Dir(name)); err != nil {
 		return nil, err
 	}
@@ -146,15 +152,17 @@ func (d *Dir) Delete(name string) error {
 	if err := d.fs.Remove(d.place(name)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("delete data file: %w", err)
 	}
-	for folder := path.Dir(name); folder != "."; folder = path.Dir(folder) {
-		if names, err := d.fs.List(d.place(folder)); err != nil || len(names) > 0 {
-			return nil
-		}
-		if err := d.fs.Remove(d.place(folder)); err != nil {
-			return nil //nolint:nilerr // an empty folder does no harm, and a writer may just have filled it
-		}
+	d.folders.Lock()
+	defer d.folders.Unlock()
+	for folder := path.Dir(name); folder != "." && d.removeEmpty(folder); folder = path.Dir(folder) {
 	}
 	return nil
+}
+
+// removeEmpty removes a folder if it is empty and reports whether it did. An empty folder that stays does no harm.
+func (d *Dir) removeEmpty(folder string) bool {
+	names, err := d.fs.List(d.place(folder))
+	return err == nil && len(names) == 0 && d.fs.Remove(d.place(folder)) == nil
 }
 
 type dirReader struct {

@@ -34,7 +34,7 @@ func TestRegistry(t *testing.T) {
 			t.Errorf("Strategy(%q) has %d shards, want %d", name, s.ShardCount(), count)
 		}
 	}
-	if _, err := r.Strategy("lenght"); !problem.Is(err, problem.InvalidDefinition) {
+	if _, err := r.Strategy("lengths"); !problem.Is(err, problem.InvalidDefinition) {
 		t.Errorf("Strategy of an unknown name: %v", err)
 	}
 }

@@ -2,6 +2,7 @@ package shard_test
 
 import (
 	"fmt"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -77,7 +78,7 @@ func checkCount(t *testing.T, s shard.Strategy, want int) {
 	t.Helper()
 	names := map[string]bool{}
 	for i := range 50_000 {
-		for _, key := range []string{fmt.Sprint(i), fmt.Sprintf("%c%d", rune('a'+i%26), i)} {
+		for _, key := range []string{strconv.Itoa(i), fmt.Sprintf("%c%d", rune('a'+i%26), i)} {
 			name := s.ShardKey(key)
 			if err := shard.CheckKey(name); err != nil {
 				t.Fatal(err)
