@@ -482,7 +482,7 @@ func (c *killClient) next() *killWrite {
 		w.path = "/v1/sql"
 		w.body = fmt.Sprintf(`{"sql": "UPDATE crash.items SET n = n + 1 WHERE id = $1", "params": [%q]}`, w.key)
 	case 2:
-		w.n = c.rnd.Int64N(1000)
+		w.n = c.rows[w.key] + 1 + c.rnd.Int64N(1000) // another value: a live query is silent about a change of nothing it selects
 		w.path, w.body = "/v1/tables/crash/items/rows?mode=upsert", rowJSON(w.key, w.n)
 	default:
 		w.n = -1
