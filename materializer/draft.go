@@ -22,7 +22,6 @@ type Drafter struct {
 	keyOf  []bool          // by column: part of the key
 	spread log.PartitionID // where rows without a key go
 	row    []expr.Value    // reused
-	key    []expr.Value    // reused
 }
 
 // NewDrafter returns a Drafter for the newest schema of t. now, in microseconds, is what now() gives in defaults.
@@ -170,15 +169,7 @@ func (d *Drafter) locate(row []expr.Value) (log.Partition, []byte, error) {
 	if len(d.schema.Key) == 0 {
 		return log.Partition{Table: d.table.ID, ID: d.spread}, nil, nil
 	}
-	d.key = d.key[:0]
-	for _, i := range d.schema.Key {
-		d.key = append(d.key, row[i])
-	}
-	p, err := d.table.PartitionOf(d.key)
-	if err != nil {
-		return log.Partition{}, nil, err
-	}
-	key, err := EncodeKey(nil, d.key)
+	key, p, err := d.table.address(row)
 	return log.Partition{Table: d.table.ID, ID: p}, key, err
 }
 
@@ -192,12 +183,10 @@ func (d *Drafter) scratch() []expr.Value {
 
 func castColumn(c Column, v expr.Value) (expr.Value, error) {
 	out, err := expr.CastValue(v, c.Type)
-	if p := problem.As(err); p != nil {
-		q := *p
-		q.Message = "column \"" + c.Name + "\": " + p.Message
-		return expr.Value{}, &q
+	if err != nil {
+		return expr.Value{}, inColumn(c.Name, err)
 	}
-	return out, err
+	return out, nil
 }
 
 func notNull(t *Table, c Column) error {

@@ -66,8 +66,8 @@ type verifier struct {
 	diffs []Difference
 
 	live bitset // the versions of the view's rows
-	want sums   // from the history
-	have sums   // from the view
+	want summer // from the history
+	have summer // from the view
 }
 
 const buckets = 4096
@@ -77,13 +77,24 @@ func bucketOf(key []byte) int { return int(xxhash.Sum64(key) % buckets) }
 // sums has a pair of sums for each bucket of keys: of rows with the version and timestamp they have in the state, and of rows with their versions alone.
 type sums [buckets][2]uint64
 
-func (s *sums) addState(key []byte, version log.Offset, timestamp int64, row []byte) {
-	s[bucketOf(key)][0] += xxhash.Sum64(appendState(appendBytes(nil, key), version, timestamp, row))
+// summer adds up hashes of rows; it keeps the buffer that they are encoded in.
+type summer struct {
+	sums sums
+	buf  []byte
+}
+
+func (s *summer) hash(key []byte, version log.Offset, timestamp int64, row []byte) uint64 {
+	s.buf = appendState(appendBytes(s.buf[:0], key), version, timestamp, row)
+	return xxhash.Sum64(s.buf)
+}
+
+func (s *summer) addState(key []byte, version log.Offset, timestamp int64, row []byte) {
+	s.sums[bucketOf(key)][0] += s.hash(key, version, timestamp, row)
 }
 
 // addChain adds sign (1 or -1) times the hash of a row.
-func (s *sums) addChain(key []byte, version log.Offset, row []byte, sign int64) {
-	s[bucketOf(key)][1] += uint64(sign) * xxhash.Sum64(appendState(appendBytes(nil, key), version, 0, row))
+func (s *summer) addChain(key []byte, version log.Offset, row []byte, sign int64) {
+	s.sums[bucketOf(key)][1] += uint64(sign) * s.hash(key, version, 0, row)
 }
 
 type bitset []uint64
@@ -115,7 +126,7 @@ func (w *verifier) run() error {
 		w.rows = int64(end)
 		return nil
 	}
-	if w.want == w.have {
+	if w.want.sums == w.have.sums {
 		return nil
 	}
 	return w.explain(end)
@@ -213,9 +224,9 @@ func (w *verifier) explain(end log.Offset) error {
 
 func (w *verifier) wrongBuckets() (wrong map[int]bool, more int) {
 	wrong = map[int]bool{}
-	for i := range w.want {
+	for i := range w.want.sums {
 		switch {
-		case w.want[i] == w.have[i]:
+		case w.want.sums[i] == w.have.sums[i]:
 		case len(wrong) < maxExplained:
 			wrong[i] = true
 		default:

@@ -27,7 +27,7 @@ func EncodeRow(dst []byte, s *Schema, values []expr.Value) ([]byte, error) {
 	}
 	l := layoutOf(s)
 	start := len(dst)
-	dst = slices.Grow(dst, l.variable)[:start+l.variable]
+	dst = slices.Grow(dst, l.variable+l.textBytes(values))[:start+l.variable]
 	clear(dst[start:])
 	copy(dst[start:], l.header)
 	for i := range l.slots {
@@ -44,6 +44,19 @@ func EncodeRow(dst []byte, s *Schema, values []expr.Value) ([]byte, error) {
 		}
 	}
 	return dst, nil
+}
+
+// textBytes returns what the texts among values will take.
+func (l *layout) textBytes(values []expr.Value) int {
+	n := 0
+	for i := range l.slots {
+		switch values[i].Kind() {
+		case expr.Text, expr.JSON, expr.Blob:
+			n += len(values[i].Str())
+		default:
+		}
+	}
+	return n
 }
 
 // inColumn says in a refusal which column it is about.

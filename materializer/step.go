@@ -58,7 +58,7 @@ func (s *step) begin() {
 	s.catalog = s.m.Catalog()
 	s.group = 0
 	clear(s.parts)
-	s.overlay.reset()
+	s.overlay.reset() // a step that failed was not committed
 }
 
 // Apply implements log.Step.
@@ -342,5 +342,21 @@ func (s *step) Commit(c log.Checkpoint, ends map[log.Partition]log.Offset) error
 			return fmt.Errorf("commit entry %d: the log ends table %d, partition %d at %d, the state at %d", c.Index, id.Table, id.ID, end, p.next)
 		}
 	}
+	defer s.rest()
 	return s.m.commit(s, c, ends)
+}
+
+// rest gives back the memory of an unusually large step, so that an idle node does not sit on it.
+func (s *step) rest() {
+	s.overlay.reset()
+	s.reader = batchReader{} // it points into the entry
+	if cap(s.drafts) > maxIdleCells {
+		s.drafts, s.applied, s.prefetch = nil, nil, prefetch{}
+	}
+	if cap(s.change) > arenaChunk {
+		s.change = nil
+	}
+	if cap(s.applier.row) > arenaChunk {
+		s.applier.row = nil
+	}
 }

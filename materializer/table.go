@@ -1,6 +1,7 @@
 package materializer
 
 import (
+	"bytes"
 	"slices"
 	"strconv"
 	"time"
@@ -139,47 +140,58 @@ func (t *Table) PartitionOf(key []expr.Value) (log.PartitionID, error) {
 			return 0, err
 		}
 	}
-	return log.PartitionID(xxhash.Sum64(buf) % uint64(t.Partitions)), nil
+	return t.partitionOfHash(buf), nil
 }
 
 // NewRow returns the Insert or Upsert of a complete row, values in the order of the newest schema's columns. Of a stream without key it
 // goes to partition 0; the caller may set another.
 func (t *Table) NewRow(op MutationOp, values []expr.Value) (Mutation, error) {
 	s := t.Schema()
-	m := Mutation{Op: op, Schema: s.Version, Version: AnyVersion}
-	row, err := EncodeRow(nil, s, values)
-	if err != nil {
-		return Mutation{}, err
+	m := Mutation{Op: op, Schema: s.Version, Version: AnyVersion, Partition: log.Partition{Table: t.ID}}
+	var err error
+	if m.Row, err = EncodeRow(nil, s, values); err != nil || len(s.Key) == 0 {
+		return m, err
 	}
-	m.Row = row
-	m.Partition.Table = t.ID
-	if len(s.Key) == 0 {
-		return m, nil
-	}
-	key := make([]expr.Value, len(s.Key))
-	for i, c := range s.Key {
-		key[i] = values[c]
-	}
-	return t.address(m, key)
+	m.Key, m.Partition.ID, err = t.address(values)
+	return m, err
 }
 
 // OfKey returns a Patch or Remove of the row with a key; the caller adds Set, Where, Version and Miss.
 func (t *Table) OfKey(op MutationOp, key []expr.Value) (Mutation, error) {
-	m := Mutation{Op: op, Schema: t.Schema().Version, Version: AnyVersion, Partition: log.Partition{Table: t.ID}}
-	return t.address(m, key)
-}
-
-// address sets m's key and the partition that follows from it.
-func (t *Table) address(m Mutation, key []expr.Value) (Mutation, error) {
 	p, err := t.PartitionOf(key)
 	if err != nil {
 		return Mutation{}, err
 	}
-	m.Partition.ID = p
-	if m.Key, err = EncodeKey(nil, key); err != nil {
-		return Mutation{}, err
+	m := Mutation{Op: op, Schema: t.Schema().Version, Version: AnyVersion, Partition: log.Partition{Table: t.ID, ID: p}}
+	m.Key, err = EncodeKey(nil, key)
+	return m, err
+}
+
+// address encodes the key of a row of the newest schema and finds its partition. It gives what EncodeKey and PartitionOf give, in one go where the
+// whole key decides.
+func (t *Table) address(row []expr.Value) (key []byte, p log.PartitionID, err error) {
+	s, plan := t.Schema(), t.plan()
+	var space, part [96]byte
+	buf, hashed := space[:0], part[:0]
+	for _, c := range s.Key {
+		if buf, err = appendKeyColumn(buf, row[c]); err != nil {
+			return nil, 0, inColumn(s.Columns[c].Name, err)
+		}
 	}
-	return m, nil
+	if len(plan.partitionBy) == len(s.Key) {
+		hashed = buf
+	} else {
+		for _, i := range plan.partitionBy {
+			if hashed, err = appendKeyColumn(hashed, row[s.Key[i]]); err != nil {
+				return nil, 0, err
+			}
+		}
+	}
+	return bytes.Clone(buf), t.partitionOfHash(hashed), nil
+}
+
+func (t *Table) partitionOfHash(columns []byte) log.PartitionID {
+	return log.PartitionID(xxhash.Sum64(columns) % uint64(t.Partitions))
 }
 
 // DecodeRow checks raw's frame; the values are decoded when they are asked for. Values of the Row share raw's memory.
