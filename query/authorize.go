@@ -9,7 +9,6 @@ import (
 	"strings"
 
 	"kalamlog.dev/kalam/internal/problem"
-	"kalamlog.dev/kalam/query/expr"
 	"kalamlog.dev/kalam/query/parse"
 )
 
@@ -56,13 +55,8 @@ type syntaxTree struct {
 
 // shapeOf has DuckDB parse a query and collects what it names. A query that is not a SELECT, or uses what no caller may
 // use, is refused.
-func (e *Engine) shapeOf(ctx context.Context, text string) (*shape, error) {
-	conn, err := e.db.Conn(ctx)
-	if err != nil {
-		return nil, err
-	}
-	defer e.db.Release(conn)
-	raw, err := conn.Text(ctx, "SELECT json_serialize_sql($1::VARCHAR)", expr.TextOf(text))
+func (r *reader) shapeOf(ctx context.Context, text string) (*shape, error) {
+	raw, err := r.db.SyntaxTree(ctx, text)
 	if err != nil {
 		return nil, fmt.Errorf("parse query: %w", err)
 	}

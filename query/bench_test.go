@@ -97,11 +97,11 @@ func BenchmarkGroupBy(b *testing.B) {
 	b.Run("flushed", func(b *testing.B) { s.loop(b, sql, nil) })
 	files := fmt.Sprintf("SELECT g, count(*), avg(v) FROM read_parquet('%s/**/*.parquet') GROUP BY g", s.dir)
 	b.Run("files", func(b *testing.B) {
-		conn, err := s.db.Conn(as("root"))
+		conn, err := s.reader.Load().db.Conn(as("root"))
 		if err != nil {
 			b.Fatal(err)
 		}
-		defer s.db.Release(conn)
+		defer s.reader.Load().db.Release(conn)
 		for b.Loop() {
 			if err := conn.Exec(as("root"), files); err != nil {
 				b.Fatal(err)

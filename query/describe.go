@@ -51,7 +51,7 @@ func (s *session) show(st parse.Show) error {
 // describe answers DESCRIBE t with a row for each visible column, as DuckDB does.
 func (s *session) describe(st parse.Describe) error {
 	columns := textColumns("column_name", "column_type", "null", "key", "default")
-	if c := s.computed[s.namespaceOf(st.Table)+"."+st.Table.Name]; c != nil {
+	if c := s.reader.Load().computed[s.namespaceOf(st.Table)+"."+st.Table.Name]; c != nil {
 		var rows [][]expr.Value
 		for _, f := range c.Columns {
 			rows = append(rows, append(textsOf(f.Name, f.Type.String(), "YES"), expr.Value{}, expr.Value{}))

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"os"
+	"sync"
 	"sync/atomic"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -75,12 +77,15 @@ func (o *Options) validate() error {
 // Engine is safe for concurrent use.
 type Engine struct {
 	Options
-	db       *duck.DB
-	mirrors  *duck.Mirrors
-	computed map[string]*duck.Computed // by qualified name
-	plans    *planCache
-	metrics  *metrics
-	jobs     atomic.Pointer[Jobs]
+	plans   *planCache
+	metrics *metrics
+	jobs    atomic.Pointer[Jobs]
+
+	mu       sync.Mutex // held while the reader is replaced
+	reader   atomic.Pointer[reader]
+	closing  sync.WaitGroup // of readers that were replaced
+	closed   bool
+	closeErr error
 }
 
 // New starts the engine. Close it before the log.
@@ -97,14 +102,14 @@ func New(o Options) (*Engine, error) {
 	if e.plans, err = newPlanCache(o.MaxPlans, e.metrics); err != nil {
 		return nil, err
 	}
-	e.db, err = duck.Open(duck.Options{
-		DataDir: o.DataDir, Threads: o.Threads, MemoryLimit: o.MemoryLimit, MaxConnections: o.MaxConcurrent,
-	})
-	if err != nil {
-		return nil, fmt.Errorf("open sql engine: %w", err)
+	if err := os.RemoveAll(duck.TempDir(o.DataDir)); err != nil {
+		return nil, fmt.Errorf("clear temporary files: %w", err)
 	}
-	e.mirrors = duck.NewMirrors(e.db, o.Log, o.Materializer, o.Logger)
-	e.computed = e.computedTables()
+	r, err := e.newReader()
+	if err != nil {
+		return nil, err
+	}
+	e.reader.Store(r)
 	if o.Jobs != nil {
 		e.SetJobs(o.Jobs)
 	}
@@ -115,4 +120,13 @@ func New(o Options) (*Engine, error) {
 func (e *Engine) SetJobs(j Jobs) { e.jobs.Store(&j) }
 
 // Close waits for the queries that run and frees the engine. It is idempotent.
-func (e *Engine) Close() error { return e.db.Close() }
+func (e *Engine) Close() error {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if !e.closed {
+		e.closed = true
+		e.closeErr = e.reader.Load().db.Close()
+		e.closing.Wait()
+	}
+	return e.closeErr
+}

@@ -324,3 +324,25 @@ func TestPositionsOfTheFutureAreRefused(t *testing.T) {
 		t.Errorf("got %v", err)
 	}
 }
+
+// TestAFaultOfDuckDBIsNotForEver breaks DuckDB as a fault of its own would.
+func TestAFaultOfDuckDBIsNotForEver(t *testing.T) {
+	s := openStack(t)
+	s.exec("CREATE TABLE a (id INTEGER PRIMARY KEY); INSERT INTO a VALUES (1), (2)")
+	const sql = "SELECT count(*) FROM a; SELECT count(*) > 0 FROM system.columns WHERE name = 'id'"
+	s.exec(sql)
+	first := s.reader.Load()
+	first.db.Break()
+	var wg sync.WaitGroup
+	for range 8 {
+		wg.Go(func() {
+			if results, err := s.run(sql); err != nil || results[0].lines() != "2\n" || results[1].lines() != "true\n" {
+				t.Errorf("%v %v", results, err)
+			}
+		})
+	}
+	wg.Wait()
+	if s.reader.Load() == first {
+		t.Error("the broken DuckDB is still in use")
+	}
+}

@@ -193,9 +193,9 @@ func (in *inserter) draftQuery(ctx context.Context) error {
 	if err != nil {
 		return inner(err, in.parsed.Text, in.Select)
 	}
-	reader := *in.session
-	reader.sink = in
-	if err := reader.read(ctx, plan); in.refused == nil {
+	inside := *in.session
+	inside.sink = in
+	if err := inside.read(ctx, plan); in.refused == nil {
 		return inner(err, in.parsed.Text, in.Select)
 	}
 	return in.refused

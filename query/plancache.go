@@ -16,6 +16,7 @@ type planKey struct {
 	text      string
 	namespace string
 	catalog   uint64
+	reader    *reader
 }
 
 // plan is a statement made ready to run at one version of the catalog. It is immutable.
@@ -47,6 +48,9 @@ func (c *planCache) find(k planKey) (*plan, bool) {
 	}
 	return p, ok
 }
+
+// purge forgets all plans.
+func (c *planCache) purge() { c.plans.Purge() }
 
 // has reports whether a plan is kept, without counting a look-up.
 func (c *planCache) has(k planKey) bool { return c.plans.Contains(k) }

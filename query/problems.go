@@ -32,6 +32,9 @@ func (r *readPlan) readProblem(err error) error {
 		return err
 	}
 	message, hint := cleanMessage(e.Message)
+	if e.Type == "INTERNAL" || e.Type == "FATAL" {
+		message, hint = "DuckDB failed on this query", "please report the query"
+	}
 	p := problem.New(codeOf(e), "%s", message).Because(err)
 	if at := r.position(e.Position); at > 0 {
 		p = p.At(at)

@@ -22,7 +22,7 @@ func (s *session) read(ctx context.Context, p *readPlan) error {
 
 // readDuck runs sql, made from p, in DuckDB.
 func (s *session) readDuck(ctx context.Context, p *readPlan, sql string) error {
-	snap, err := s.mirrors.Open(ctx, duck.Read{
+	snap, err := p.reader.mirrors.Open(ctx, duck.Read{
 		Tables: p.tables, Computed: p.computed, Catalog: p.catalog, User: s.caller.Name, AllUsers: s.caller.Admin,
 	})
 	if err != nil {

@@ -20,6 +20,7 @@ type readPlan struct {
 	tables   []*materializer.Table
 	computed []*duck.Computed
 	catalog  uint64
+	reader   *reader
 	key      *keyRead // the way without DuckDB, nil if there is none
 }
 
@@ -31,7 +32,7 @@ type edit struct {
 
 // planner works out a readPlan.
 type planner struct {
-	*Engine
+	*reader
 	catalog   *materializer.Catalog
 	namespace string
 	*shape
@@ -42,12 +43,16 @@ type planner struct {
 // planRead checks a query against the catalog and makes its plan. The error is a *problem.Error for what the user did
 // wrong: SyntaxError, UnknownTable, Forbidden, Unsupported. Columns and types are checked when it runs.
 func (s *session) planRead(ctx context.Context, c *materializer.Catalog, sel parse.Select) (*readPlan, error) {
-	sh, err := s.shapeOf(ctx, sel.Text)
+	r, err := s.duckdb()
 	if err != nil {
 		return nil, err
 	}
-	p := &planner{Engine: s.Engine, catalog: c, namespace: s.Namespace, shape: sh}
-	p.plan = &readPlan{text: sel.Text, catalog: c.Version()}
+	sh, err := r.shapeOf(ctx, sel.Text)
+	if err != nil {
+		return nil, err
+	}
+	p := &planner{reader: r, catalog: c, namespace: s.Namespace, shape: sh}
+	p.plan = &readPlan{text: sel.Text, catalog: c.Version(), reader: r}
 	p.full = p.namesHidden()
 	if err := p.rewrite(); err != nil {
 		return nil, err

@@ -91,7 +91,7 @@ func (s *session) parseAll(ctx context.Context, pieces []parse.Piece) error {
 			return parse.InStatement(p.Place(err), i+1)
 		}
 		if sel, ok := querySelect(parsed.Statement); ok {
-			if _, err := s.shapeOf(ctx, sel.Text); problem.Is(err, problem.SyntaxError) {
+			if _, err := s.reader.Load().shapeOf(ctx, sel.Text); problem.Is(err, problem.SyntaxError) {
 				return parse.InStatement(p.Place(err), i+1)
 			}
 		}
@@ -100,7 +100,7 @@ func (s *session) parseAll(ctx context.Context, pieces []parse.Piece) error {
 }
 
 func (s *session) planKey(p parse.Piece) planKey {
-	return planKey{text: p.Text(), namespace: s.Namespace, catalog: s.Materializer.Catalog().Version()}
+	return planKey{text: p.Text(), namespace: s.Namespace, catalog: s.Materializer.Catalog().Version(), reader: s.reader.Load()}
 }
 
 // run plans and executes one statement, again if the catalog changes under it.
@@ -121,6 +121,9 @@ func (s *session) run(ctx context.Context, p parse.Piece) error {
 
 // plan finds the statement's plan in the cache or makes it.
 func (s *session) plan(ctx context.Context, p parse.Piece) (*plan, error) {
+	if _, err := s.duckdb(); err != nil {
+		return nil, err
+	}
 	catalog := s.Materializer.Catalog()
 	key := s.planKey(p)
 	key.catalog = catalog.Version()

@@ -12,6 +12,7 @@ import (
 
 // Conn is one connection. It is used by one goroutine at a time.
 type Conn struct {
+	db   *DB
 	conn capi.Connection
 	inTx bool
 	user string // the statement that last set the user
@@ -128,7 +129,11 @@ func (c *Conn) failed(ctx context.Context, text string) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	return parseError(text)
+	e := parseError(text)
+	if e.Type == "INTERNAL" || e.Type == "FATAL" {
+		c.db.broken.Store(true)
+	}
+	return e
 }
 
 // The connection's variables that views of user tables read.

@@ -10,8 +10,11 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 
 	capi "github.com/duckdb/duckdb-go-bindings"
+
+	"kalamlog.dev/kalam/query/expr"
 )
 
 // Catalog is the name of the attached database that holds every schema of ours.
@@ -43,8 +46,11 @@ func (o *Options) ensureDefaults() {
 // DB is an in-memory DuckDB. It is safe for concurrent use.
 type DB struct {
 	dir   string // absolute data directory
+	tmp   string // of temporary files, removed by Close
 	slots chan struct{}
 	dead  *deadSets
+
+	broken atomic.Bool
 
 	mu struct {
 		sync.Mutex
@@ -58,23 +64,25 @@ type DB struct {
 var ErrClosed = errors.New("duck: closed")
 
 // Open starts a database whose statements can neither reach the network nor files outside of o.DataDir, nor change
-// that. Temporary files go to o.DataDir/tmp/duckdb, which is emptied.
+// that. Temporary files go to TempDir(o.DataDir).
 func Open(o Options) (*DB, error) {
 	o.ensureDefaults()
 	dir, err := filepath.Abs(o.DataDir)
 	if err != nil {
 		return nil, fmt.Errorf("resolve data directory: %w", err)
 	}
-	tmp := filepath.Join(dir, "tmp", "duckdb")
-	if err := os.RemoveAll(tmp); err != nil { // left by a process that was killed
-		return nil, fmt.Errorf("clear temporary directory: %w", err)
-	}
-	if err := os.MkdirAll(tmp, 0o750); err != nil {
+	parent := TempDir(dir)
+	if err := os.MkdirAll(parent, 0o750); err != nil {
 		return nil, fmt.Errorf("create temporary directory: %w", err)
 	}
-	d := &DB{dir: dir, slots: make(chan struct{}, o.MaxConnections), dead: newDeadSets()}
+	tmp, err := os.MkdirTemp(parent, "db-")
+	if err != nil {
+		return nil, fmt.Errorf("create temporary directory: %w", err)
+	}
+	d := &DB{dir: dir, tmp: tmp, slots: make(chan struct{}, o.MaxConnections), dead: newDeadSets()}
 	if err := d.open(o); err != nil {
 		d.dead.free()
+		_ = os.Remove(tmp)
 		return nil, fmt.Errorf("open duckdb: %w", err)
 	}
 	if err := d.lockDown(tmp); err != nil {
@@ -82,6 +90,16 @@ func Open(o Options) (*DB, error) {
 	}
 	return d, nil
 }
+
+// TempDir returns where the databases over a data directory keep temporary files. Whoever owns the directory may remove
+// it before the first Open: a process that was killed leaves files.
+func TempDir(dataDir string) string { return filepath.Join(dataDir, "tmp", "duckdb") }
+
+// Broken reports that DuckDB has met a fault of its own and refuses all further statements. Open another DB.
+func (d *DB) Broken() bool { return d.broken.Load() }
+
+// Break makes the DB Broken, for tests of what happens then.
+func (d *DB) Break() { d.broken.Store(true) }
 
 func (d *DB) open(o Options) error {
 	var config capi.Config
@@ -167,7 +185,7 @@ func (d *DB) take() (*Conn, error) {
 		d.mu.idle = d.mu.idle[:n-1]
 		return c, nil
 	}
-	c := &Conn{}
+	c := &Conn{db: d}
 	if capi.Connect(d.mu.db, &c.conn) == capi.StateError {
 		return nil, errors.New("duck: connect")
 	}
@@ -201,8 +219,18 @@ func (d *DB) maintain(f func(c *Conn) error) error {
 	return f(c)
 }
 
+// SyntaxTree returns DuckDB's syntax tree of a query as JSON, or its error as JSON. It runs nothing and does not wait
+// for connections.
+func (d *DB) SyntaxTree(ctx context.Context, sql string) (tree string, err error) {
+	err = d.maintain(func(c *Conn) error {
+		tree, err = c.Text(ctx, "SELECT json_serialize_sql($1::VARCHAR)", expr.TextOf(sql))
+		return err
+	})
+	return tree, err
+}
+
 // Close ends the database after the connections that are lent have come back. It is idempotent.
-func (d *DB) Close() error {
+func (d *DB) Close() (err error) {
 	for range cap(d.slots) {
 		d.slots <- struct{}{}
 	}
@@ -215,12 +243,13 @@ func (d *DB) Close() error {
 		d.mu.idle = nil
 		capi.Close(&d.mu.db)
 		d.dead.free()
+		err = os.RemoveAll(d.tmp)
 	}
 	d.mu.Unlock()
 	for range cap(d.slots) {
 		<-d.slots
 	}
-	return nil
+	return err
 }
 
 func quote(s string) string { return "'" + strings.ReplaceAll(s, "'", "''") + "'" }
