@@ -226,7 +226,7 @@ func (c *column) scalar(t *expr.Type, v parquet.Value) expr.Value {
 	case leafDecimal64:
 		return smallDecimal(v.Int64(), t.Scale)
 	default:
-		return wideDecimal(v.ByteArray(), t.Scale)
+		return decimalOfBytes(v.ByteArray(), t.Scale)
 	}
 }
 
@@ -245,8 +245,8 @@ func smallDecimal(unscaled int64, scale uint8) expr.Value {
 	return expr.DecimalOf(uint64(unscaled>>63), uint64(unscaled), scale)
 }
 
-// wideDecimal reads a big-endian two's complement number of up to 16 bytes.
-func wideDecimal(b []byte, scale uint8) expr.Value {
+// decimalOfBytes reads a big-endian two's complement number of up to 16 bytes.
+func decimalOfBytes(b []byte, scale uint8) expr.Value {
 	var hi, lo uint64
 	if len(b) > 0 && b[0]&0x80 != 0 {
 		hi, lo = ^uint64(0), ^uint64(0)

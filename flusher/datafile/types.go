@@ -75,9 +75,9 @@ func typeNode(t expr.Type) parquet.Node {
 	case expr.BigInt:
 		return parquet.Int(64)
 	case expr.Real:
-		return parquet.Leaf(parquet.FloatType)
+		return parquet.Leaf(nanFloat{parquet.FloatType})
 	case expr.Double:
-		return parquet.Leaf(parquet.DoubleType)
+		return parquet.Leaf(nanFloat{parquet.DoubleType})
 	case expr.Decimal:
 		return decimalNode(t)
 	case expr.Text:
@@ -109,14 +109,13 @@ func timeNode(t expr.Type) parquet.Node {
 }
 
 func decimalNode(t expr.Type) parquet.Node {
-	var physical parquet.Type
 	switch decimalLeaf(t.Precision) {
 	case leafDecimal32:
-		physical = parquet.Int32Type
+		return parquet.Decimal(int(t.Scale), int(t.Precision), parquet.Int32Type)
 	case leafDecimal64:
-		physical = parquet.Int64Type
+		return parquet.Decimal(int(t.Scale), int(t.Precision), parquet.Int64Type)
 	default:
-		physical = parquet.FixedLenByteArrayType(decimalBytes(t.Precision))
+		physical := parquet.FixedLenByteArrayType(decimalBytes(t.Precision))
+		return parquet.Leaf(wideDecimal{parquet.Decimal(int(t.Scale), int(t.Precision), physical).Type()})
 	}
-	return parquet.Decimal(int(t.Scale), int(t.Precision), physical)
 }

@@ -53,9 +53,11 @@ func typeCases() []typeCase {
 		{scalar(expr.SmallInt), "SMALLINT", ints(expr.SmallInt, 0, -1, math.MinInt16, math.MaxInt16), []string{"0", "-1", "-32768", "32767"}},
 		{scalar(expr.Integer), "INTEGER", ints(expr.Integer, 0, math.MinInt32, math.MaxInt32), []string{"0", "-2147483648", "2147483647"}},
 		{scalar(expr.BigInt), "BIGINT", ints(expr.BigInt, 0, math.MinInt64, math.MaxInt64), []string{"0", "-9223372036854775808", "9223372036854775807"}},
-		{scalar(expr.Real), "FLOAT",
+		{
+			scalar(expr.Real), "FLOAT",
 			[]expr.Value{expr.FloatOf(expr.Real, 1.5), expr.FloatOf(expr.Real, math.MaxFloat32), expr.FloatOf(expr.Real, math.NaN()), expr.FloatOf(expr.Real, math.Inf(-1))},
-			[]string{"1.5", "3.4028234663852886e38", "'NaN'", "'-Infinity'"}},
+			[]string{"1.5", "3.4028234663852886e38", "'NaN'", "'-Infinity'"},
+		},
 		{scalar(expr.Double), "DOUBLE", []expr.Value{expr.FloatOf(expr.Double, 0.1), expr.FloatOf(expr.Double, math.SmallestNonzeroFloat64), expr.FloatOf(expr.Double, math.NaN()), expr.FloatOf(expr.Double, math.Inf(1))},
 			[]string{"0.1::DOUBLE", "5e-324", "'NaN'", "'Infinity'"}},
 		{decimal(4, 2), "DECIMAL(4,2)", []expr.Value{dec(0, 2), dec(-9999, 2), dec(1, 2)}, []string{"0", "-99.99", "0.01"}},
