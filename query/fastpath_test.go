@@ -2,6 +2,7 @@ package query
 
 import (
 	"fmt"
+	"strconv"
 	"testing"
 
 	"kalamlog.dev/kalam/internal/identity"
@@ -69,7 +70,7 @@ func TestKeyReadsEqualDuckDB(t *testing.T) {
 		"DOUBLE":        {"1", "0", "-0.0", "0.1", "'nan'"},
 		"REAL":          {"1", "0.1", "0.1::REAL"},
 	} {
-		table := "k_" + fmt.Sprint(len(typ)) + typ[:2]
+		table := "k_" + strconv.Itoa(len(typ)) + typ[:2]
 		s.exec(fmt.Sprintf("CREATE TABLE %s (k %s PRIMARY KEY, v TEXT, n INTEGER)", table, typ))
 		for i, l := range literals {
 			// What does not fit the column's type is not stored.
@@ -102,9 +103,15 @@ func TestKeyReadsWithParameters(t *testing.T) {
 	s := openStack(t)
 	s.exec("CREATE TABLE p (a INTEGER, b TEXT, c TIMESTAMPTZ, PRIMARY KEY (b, a)); INSERT INTO p VALUES (1, 'x', '2024-01-01 00:00:00+00'), (2, 'y', NULL)")
 	for _, params := range [][]expr.Value{
-		{integerParam(1), expr.TextOf("x")}, {expr.TextOf("1"), expr.TextOf("x")}, {expr.TextOf("z"), expr.TextOf("x")}, {{}, expr.TextOf("x")},
-		{expr.FloatOf(expr.Double, 1), expr.TextOf("x")}, {expr.IntOf(expr.BigInt, 1<<40), expr.TextOf("x")}, {expr.DecimalOf(0, 10, 1), expr.TextOf("x")},
-		{integerParam(2), integerParam(2)}, {expr.BoolOf(true), expr.TextOf("x")},
+		{integerParam(1), expr.TextOf("x")},
+		{expr.TextOf("1"), expr.TextOf("x")},
+		{expr.TextOf("z"), expr.TextOf("x")},
+		{{}, expr.TextOf("x")},
+		{expr.FloatOf(expr.Double, 1), expr.TextOf("x")},
+		{expr.IntOf(expr.BigInt, 1<<40), expr.TextOf("x")},
+		{expr.DecimalOf(0, 10, 1), expr.TextOf("x")},
+		{integerParam(2), integerParam(2)},
+		{expr.BoolOf(true), expr.TextOf("x")},
 	} {
 		for _, sql := range []string{
 			"SELECT * FROM p WHERE a = $1 AND b = $2", "SELECT c IS NULL AS n, $1 AS p FROM p WHERE b = $2 AND a = $1 AND (c IS NULL OR c < '2025-01-01')",

@@ -56,8 +56,10 @@ type DB struct {
 		sync.Mutex
 		db     capi.Database
 		idle   []*Conn
+		lent   int // connections that are in use
 		closed bool
 	}
+	returned *sync.Cond // of mu: lent has become less
 }
 
 // ErrClosed reports use of a DB after Close.
@@ -80,6 +82,7 @@ func Open(o Options) (*DB, error) {
 		return nil, fmt.Errorf("create temporary directory: %w", err)
 	}
 	d := &DB{dir: dir, tmp: tmp, slots: make(chan struct{}, o.MaxConnections), dead: newDeadSets()}
+	d.returned = sync.NewCond(&d.mu)
 	if err := d.open(o); err != nil {
 		d.dead.free()
 		_ = os.Remove(tmp)
@@ -183,12 +186,14 @@ func (d *DB) take() (*Conn, error) {
 	if n := len(d.mu.idle); n > 0 {
 		c := d.mu.idle[n-1]
 		d.mu.idle = d.mu.idle[:n-1]
+		d.mu.lent++
 		return c, nil
 	}
 	c := &Conn{db: d}
 	if capi.Connect(d.mu.db, &c.conn) == capi.StateError {
 		return nil, errors.New("duck: connect")
 	}
+	d.mu.lent++
 	return c, nil
 }
 
@@ -207,6 +212,8 @@ func (d *DB) put(c *Conn) {
 	} else {
 		c.disconnect()
 	}
+	d.mu.lent--
+	d.returned.Broadcast()
 }
 
 // maintain calls f with a connection beside those that Conn lends: what mirrors do must not wait for slow readers.
@@ -230,26 +237,26 @@ func (d *DB) SyntaxTree(ctx context.Context, sql string) (tree string, err error
 }
 
 // Close ends the database after the connections that are lent have come back. It is idempotent.
-func (d *DB) Close() (err error) {
-	for range cap(d.slots) {
-		d.slots <- struct{}{}
-	}
+func (d *DB) Close() error {
 	d.mu.Lock()
-	if !d.mu.closed {
-		d.mu.closed = true
-		for _, c := range d.mu.idle {
-			c.disconnect()
-		}
-		d.mu.idle = nil
-		capi.Close(&d.mu.db)
-		d.dead.free()
-		err = os.RemoveAll(d.tmp)
+	defer d.mu.Unlock()
+	if d.mu.closed {
+		return nil
 	}
-	d.mu.Unlock()
-	for range cap(d.slots) {
-		<-d.slots
+	d.mu.closed = true
+	for d.mu.lent > 0 {
+		d.returned.Wait()
 	}
-	return err
+	for _, c := range d.mu.idle {
+		c.disconnect()
+	}
+	d.mu.idle = nil
+	capi.Close(&d.mu.db)
+	d.dead.free()
+	if err := os.RemoveAll(d.tmp); err != nil {
+		return fmt.Errorf("remove temporary files: %w", err)
+	}
+	return nil
 }
 
 func quote(s string) string { return "'" + strings.ReplaceAll(s, "'", "''") + "'" }
