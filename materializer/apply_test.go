@@ -232,7 +232,9 @@ func TestStream(t *testing.T) {
 	other.Partition.ID = 1
 	r := l.mustWrite(m, m, other, m)
 	want := []Applied{
-		{true, log.Partition{Table: events.ID}, 0}, {true, log.Partition{Table: events.ID}, 1}, {true, log.Partition{Table: events.ID, ID: 1}, 0},
+		{true, log.Partition{Table: events.ID}, 0},
+		{true, log.Partition{Table: events.ID}, 1},
+		{true, log.Partition{Table: events.ID, ID: 1}, 0},
 		{true, log.Partition{Table: events.ID}, 2},
 	}
 	if !slices.Equal(r.Applied, want) {
@@ -289,7 +291,8 @@ func TestOlderSchema(t *testing.T) {
 	l.mustWrite(l.row(users, Insert, big(1), str("ann"), big(1)))
 	altered := *users
 	altered.Versions = append(slices.Clone(users.Versions), &Schema{Version: 2, Key: []int{1}, Columns: []Column{
-		{ID: 3, Name: "amount", Type: expr.Type{Kind: expr.Decimal, Precision: 25, Scale: 2}, NotNull: true}, {ID: 1, Name: "id", Type: bigint},
+		{ID: 3, Name: "amount", Type: expr.Type{Kind: expr.Decimal, Precision: 25, Scale: 2}, NotNull: true},
+		{ID: 1, Name: "id", Type: bigint},
 		{ID: 4, Name: "added", Type: text, NotNull: true, Default: &Default{Literal: expr.AppendValue(nil, str("new"))}},
 	}})
 	ms, err := l.m.Catalog().ReplaceTable(&altered, l.now)

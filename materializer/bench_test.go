@@ -41,7 +41,10 @@ func newBenchRig(b *testing.B) *benchRig {
 	r.apply(ms, err)
 	users, ms, err := m.Catalog().CreateTable(&Table{Namespace: "app", Name: "users", Partitions: 4, Versions: []*Schema{{
 		Version: 1, Key: []int{0}, Columns: []Column{
-			{Name: "id", Type: bigint}, {Name: "name", Type: text}, {Name: "n", Type: bigint}, {Name: "at", Type: expr.Type{Kind: expr.TimestampTZ}},
+			{Name: "id", Type: bigint},
+			{Name: "name", Type: text},
+			{Name: "n", Type: bigint},
+			{Name: "at", Type: expr.Type{Kind: expr.TimestampTZ}},
 			{Name: "price", Type: expr.Type{Kind: expr.Decimal, Precision: 12, Scale: 2}},
 		},
 	}}}, 1)

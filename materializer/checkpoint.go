@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"maps"
 
 	"kalamlog.dev/kalam/log"
 	"kalamlog.dev/kalam/materializer/storage"
@@ -37,9 +38,7 @@ func (m *Materializer) publish(s *step, next checkpoint, ends map[log.Partition]
 	if err := s.batch.Commit(); err != nil {
 		return nil, err
 	}
-	for id, end := range ends {
-		m.ends[id] = end
-	}
+	maps.Copy(m.ends, ends)
 	before = m.catalog.Load()
 	if before != s.catalog {
 		m.catalog.Store(s.catalog)

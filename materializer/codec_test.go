@@ -34,6 +34,7 @@ func drawAnyMutation(t *rapid.T) Mutation {
 		for range rapid.IntRange(1, 3).Draw(t, "assignments") {
 			m.Set = append(m.Set, Assignment{Column: rapid.IntRange(0, 1000).Draw(t, "column"), Expr: op("+", column("n"), lit(big(1)))})
 		}
+	case Remove:
 	}
 	if rapid.Bool().Draw(t, "where") {
 		m.Where = op("=", column("n"), lit(str(drawText(t, "text"))))

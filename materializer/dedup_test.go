@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -103,7 +104,7 @@ func TestMemoryIsBounded(t *testing.T) {
 	upsert := l.row(users, Upsert, big(1), str("x"), big(1))
 	once := func(i int) bool {
 		t.Helper()
-		r, err := l.writeOnce(fmt.Sprint(i), 1, upsert)
+		r, err := l.writeOnce(strconv.Itoa(i), 1, upsert)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -170,7 +171,7 @@ func TestMemoryAges(t *testing.T) {
 		return r
 	}
 	for i := range 5 {
-		once(fmt.Sprint(i))
+		once(strconv.Itoa(i))
 	}
 	l.now += 500
 	if !once("0").Replayed {

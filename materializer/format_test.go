@@ -69,7 +69,8 @@ func sampleValues() []expr.Value {
 		expr.FloatOf(expr.Double, -2.25), expr.DecimalOf(0, 12345, 2), expr.DecimalOf(1, 2, 5), str("te\x00xt"), expr.BlobOf([]byte{0, 1, 255}),
 		expr.IntOf(expr.Date, 20000), expr.IntOf(expr.Time, 1), expr.IntOf(expr.Timestamp, -1), expr.IntOf(expr.TimestampTZ, 1_700_000_000_000_000),
 		expr.UUIDOf([16]byte{1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16}), expr.JSONOf(`{"a":1}`),
-		expr.ListOf([]expr.Value{expr.IntOf(expr.Integer, 1), {}}), {},
+		expr.ListOf([]expr.Value{expr.IntOf(expr.Integer, 1), {}}),
+		{},
 	}
 }
 
@@ -77,8 +78,10 @@ func sampleBatch() *Batch {
 	home := log.Partition{Table: 1000, ID: 2}
 	return &Batch{IdempotencyKey: "idempotency", Fingerprint: 42, Caller: "ann", Mutations: []Mutation{
 		{Op: Insert, Partition: home, Schema: 1, Key: []byte("k1"), Row: []byte("row"), Version: AnyVersion},
-		{Op: Patch, Partition: home, Schema: 1, Key: []byte("k2"), Version: 300, Miss: Skip, Where: op(">", column("n"), lit(big(0))),
-			Set: []Assignment{{Column: 2, Expr: op("-", column("n"), lit(big(1)))}}},
+		{
+			Op: Patch, Partition: home, Schema: 1, Key: []byte("k2"), Version: 300, Miss: Skip, Where: op(">", column("n"), lit(big(0))),
+			Set: []Assignment{{Column: 2, Expr: op("-", column("n"), lit(big(1)))}},
+		},
 		{Op: Remove, Partition: log.Partition{Table: 1001}, Schema: 2, Key: []byte("k3"), Version: AnyVersion},
 	}}
 }

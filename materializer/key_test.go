@@ -74,8 +74,10 @@ func TestKeyOrder(t *testing.T) {
 
 func TestKeyEdges(t *testing.T) {
 	ordered := [][]expr.Value{
-		{expr.FloatOf(expr.Double, math.Inf(-1)), expr.FloatOf(expr.Double, -1), expr.FloatOf(expr.Double, 0), expr.FloatOf(expr.Double, math.SmallestNonzeroFloat64),
-			expr.FloatOf(expr.Double, math.MaxFloat64), expr.FloatOf(expr.Double, math.Inf(1)), expr.FloatOf(expr.Double, math.NaN())},
+		{
+			expr.FloatOf(expr.Double, math.Inf(-1)), expr.FloatOf(expr.Double, -1), expr.FloatOf(expr.Double, 0), expr.FloatOf(expr.Double, math.SmallestNonzeroFloat64),
+			expr.FloatOf(expr.Double, math.MaxFloat64), expr.FloatOf(expr.Double, math.Inf(1)), expr.FloatOf(expr.Double, math.NaN()),
+		},
 		{big(math.MinInt64), big(-1), big(0), big(1), big(math.MaxInt64)},
 		{str(""), str("\x00"), str("\x00\x00"), str("\x00\x01"), str("\x00\xff"), str("\x01"), str("a"), str("a\x00"), str("aa"), str("b")},
 	}

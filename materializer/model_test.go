@@ -170,7 +170,6 @@ func show(t *rapid.T, table *Table, raw []byte, version log.Offset) string {
 // history is a random run of entries, the same for every ledger that replays it.
 type history struct {
 	entries [][][]byte // batches of each entry
-	results []string
 }
 
 func drawHistory(t *rapid.T, l *ledger) history {

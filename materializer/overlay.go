@@ -2,6 +2,7 @@ package materializer
 
 import (
 	"encoding/binary"
+	"slices"
 
 	"kalamlog.dev/kalam/log"
 )
@@ -68,8 +69,7 @@ func (o *overlay) mark() { o.undo = o.undo[:0] }
 
 // rollback takes back the writes since the last mark.
 func (o *overlay) rollback() {
-	for i := len(o.undo) - 1; i >= 0; i-- {
-		u := o.undo[i]
+	for _, u := range slices.Backward(o.undo) {
 		if u.had {
 			o.cells[u.key] = u.was
 		} else {

@@ -111,13 +111,18 @@ func TestRowEvolution(t *testing.T) {
 			{ID: 1, Name: "id", Type: integer}, {ID: 2, Name: "dropped", Type: text}, {ID: 3, Name: "widened", Type: integer}, {ID: 4, Name: "named", Type: text},
 		}},
 		{Version: 2, Key: []int{0}, Columns: []Column{
-			{ID: 1, Name: "id", Type: bigint}, {ID: 3, Name: "widened", Type: bigint}, {ID: 4, Name: "renamed", Type: text},
+			{ID: 1, Name: "id", Type: bigint},
+			{ID: 3, Name: "widened", Type: bigint},
+			{ID: 4, Name: "renamed", Type: text},
 			{ID: 5, Name: "added", Type: integer, NotNull: true, Default: literal(expr.IntOf(expr.Integer, 7))},
 		}},
 		{Version: 3, Key: []int{1}, Columns: []Column{
-			{ID: 4, Name: "renamed", Type: text}, {ID: 1, Name: "id", Type: bigint}, {ID: 3, Name: "widened", Type: bigint},
+			{ID: 4, Name: "renamed", Type: text},
+			{ID: 1, Name: "id", Type: bigint},
+			{ID: 3, Name: "widened", Type: bigint},
 			{ID: 5, Name: "added", Type: double, NotNull: true, Default: literal(expr.FloatOf(expr.Double, 8))},
-			{ID: 6, Name: "later", Type: text}, {ID: 7, Name: "generated", Type: text, Default: &Default{Func: "ulid"}},
+			{ID: 6, Name: "later", Type: text},
+			{ID: 7, Name: "generated", Type: text, Default: &Default{Func: "ulid"}},
 		}},
 	}}
 	if err := table.Validate(); err != nil {

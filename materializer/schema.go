@@ -2,6 +2,7 @@ package materializer
 
 import (
 	"encoding/binary"
+	"slices"
 
 	"kalamlog.dev/kalam/query/expr"
 )
@@ -62,12 +63,7 @@ func (s *Schema) columnByID(id uint32) int {
 
 // isKey reports whether column i is part of the primary key.
 func (s *Schema) isKey(i int) bool {
-	for _, k := range s.Key {
-		if k == i {
-			return true
-		}
-	}
-	return false
+	return slices.Contains(s.Key, i)
 }
 
 // layout says where a row of a schema keeps its columns. FORMAT.md draws it.

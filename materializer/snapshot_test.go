@@ -155,7 +155,7 @@ func TestSnapshotStops(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := l.m.Save(view, io.Discard, stop); err != statemachine.ErrSnapshotStopped {
+	if err := l.m.Save(view, io.Discard, stop); !errors.Is(err, statemachine.ErrSnapshotStopped) {
 		t.Errorf("Save: %v", err)
 	}
 	if _, err := l.m.Restore(bytes.NewReader(nil), stop); err == nil {

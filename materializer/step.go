@@ -3,6 +3,7 @@ package materializer
 import (
 	"errors"
 	"fmt"
+	"slices"
 
 	"kalamlog.dev/kalam/internal/problem"
 	"kalamlog.dev/kalam/log"
@@ -149,8 +150,8 @@ func (s *step) refusal(i int, m *rawMutation, version int64) *Refusal {
 
 func (s *step) rollback() {
 	s.overlay.rollback()
-	for i := len(s.drafts) - 1; i >= 0; i-- {
-		s.drafts[i].part.next = s.drafts[i].change.Offset
+	for _, d := range slices.Backward(s.drafts) {
+		d.part.next = d.change.Offset
 	}
 }
 

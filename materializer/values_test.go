@@ -12,9 +12,21 @@ import (
 // scalarTypes are those that may stand in a key.
 func scalarTypes() []expr.Type {
 	return []expr.Type{
-		{Kind: expr.Bool}, {Kind: expr.SmallInt}, {Kind: expr.Integer}, {Kind: expr.BigInt}, {Kind: expr.Real}, {Kind: expr.Double},
-		{Kind: expr.Decimal, Precision: 10, Scale: 2}, {Kind: expr.Decimal, Precision: 38, Scale: 5}, {Kind: expr.Text}, {Kind: expr.Blob},
-		{Kind: expr.Date}, {Kind: expr.Time}, {Kind: expr.Timestamp}, {Kind: expr.TimestampTZ}, {Kind: expr.UUID},
+		{Kind: expr.Bool},
+		{Kind: expr.SmallInt},
+		{Kind: expr.Integer},
+		{Kind: expr.BigInt},
+		{Kind: expr.Real},
+		{Kind: expr.Double},
+		{Kind: expr.Decimal, Precision: 10, Scale: 2},
+		{Kind: expr.Decimal, Precision: 38, Scale: 5},
+		{Kind: expr.Text},
+		{Kind: expr.Blob},
+		{Kind: expr.Date},
+		{Kind: expr.Time},
+		{Kind: expr.Timestamp},
+		{Kind: expr.TimestampTZ},
+		{Kind: expr.UUID},
 	}
 }
 

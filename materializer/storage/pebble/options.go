@@ -92,6 +92,12 @@ func (b *Backend) listener() *pebbledb.EventListener {
 // on it not to return.
 type logger struct{ to *slog.Logger }
 
-func (l logger) Infof(format string, args ...any)  { l.to.Debug(fmt.Sprintf(format, args...)) }
-func (l logger) Errorf(format string, args ...any) { l.to.Error(fmt.Sprintf(format, args...)) }
+func (l logger) Infof(format string, args ...any) {
+	l.to.Debug("state store", "message", fmt.Sprintf(format, args...))
+}
+
+func (l logger) Errorf(format string, args ...any) {
+	l.to.Error("state store", "message", fmt.Sprintf(format, args...))
+}
+
 func (l logger) Fatalf(format string, args ...any) { panic("pebble: " + fmt.Sprintf(format, args...)) }

@@ -3,7 +3,6 @@ package storagetest
 import (
 	"bytes"
 	"errors"
-
 	"maps"
 	"slices"
 	"testing"
