@@ -114,7 +114,7 @@ func (s Set) Flights(limit int, yield func(Flight) error) error {
 	}
 	defer f.Close()
 	r := parquet.NewGenericReader[parquetFlight](f)
-	defer r.Close()
+	defer r.Close() //nolint:errcheck // nothing was written
 	rows := make([]parquetFlight, 4096)
 	for i := 0; i < limit; {
 		n, err := r.Read(rows[:min(len(rows), limit-i)])

@@ -201,7 +201,7 @@ func hugeOperation(op string) func(a, b Value) (Value, error) {
 	return func(a, b Value) (Value, error) {
 		x, y := a.int128(), b.int128()
 		var r int128
-		ok := true
+		var ok bool
 		switch op {
 		case "+":
 			r, ok = x.add(y)

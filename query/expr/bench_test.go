@@ -6,17 +6,32 @@ import "testing"
 func typicalFilter() (Node, []Field, Values) {
 	text := func(s string) Node { return Literal{Value: TextOf(s)} }
 	number := func(i int64) Node { return Literal{Value: IntOf(Integer, i)} }
-	n := Binary{Op: "AND",
-		L: Binary{Op: "AND",
-			L: Binary{Op: "AND",
-				L: Binary{Op: "=", L: Column{Name: "status"}, R: text("open")},
-				R: Binary{Op: ">", L: Column{Name: "amount"}, R: number(100)}},
-			R: Binary{Op: "OR",
-				L: In{X: Column{Name: "region"}, List: []Node{text("eu"), text("us")}},
-				R: Binary{Op: ">=", L: Column{Name: "priority"}, R: number(3)}}},
-		R: Binary{Op: "LIKE", L: Column{Name: "name"}, R: text("a%")}}
-	fields := []Field{{"id", typeOf(BigInt)}, {"status", typeOf(Text)}, {"amount", decimalType(12, 2)}, {"region", typeOf(Text)},
-		{"priority", typeOf(Integer)}, {"name", typeOf(Text)}, {"at", typeOf(TimestampTZ)}}
+	n := Binary{
+		Op: "AND",
+		L: Binary{
+			Op: "AND",
+			L: Binary{
+				Op: "AND",
+				L:  Binary{Op: "=", L: Column{Name: "status"}, R: text("open")},
+				R:  Binary{Op: ">", L: Column{Name: "amount"}, R: number(100)},
+			},
+			R: Binary{
+				Op: "OR",
+				L:  In{X: Column{Name: "region"}, List: []Node{text("eu"), text("us")}},
+				R:  Binary{Op: ">=", L: Column{Name: "priority"}, R: number(3)},
+			},
+		},
+		R: Binary{Op: "LIKE", L: Column{Name: "name"}, R: text("a%")},
+	}
+	fields := []Field{
+		{"id", typeOf(BigInt)},
+		{"status", typeOf(Text)},
+		{"amount", decimalType(12, 2)},
+		{"region", typeOf(Text)},
+		{"priority", typeOf(Integer)},
+		{"name", typeOf(Text)},
+		{"at", typeOf(TimestampTZ)},
+	}
 	row := Values{IntOf(BigInt, 7), TextOf("open"), DecimalOf(0, 12_345_67, 2), TextOf("us"), IntOf(Integer, 1), TextOf("anna"), IntOf(TimestampTZ, 0)}
 	return n, fields, row
 }
@@ -100,8 +115,10 @@ func BenchmarkFromJSON(b *testing.B) {
 		name, raw string
 		t         Type
 	}{
-		{"text", `"hello world"`, typeOf(Text)}, {"bigint", `1234567890123`, typeOf(BigInt)},
-		{"decimal", `"12345.67"`, decimalType(12, 2)}, {"timestamptz", `"2026-01-01T12:34:56.789Z"`, typeOf(TimestampTZ)},
+		{"text", `"hello world"`, typeOf(Text)},
+		{"bigint", `1234567890123`, typeOf(BigInt)},
+		{"decimal", `"12345.67"`, decimalType(12, 2)},
+		{"timestamptz", `"2026-01-01T12:34:56.789Z"`, typeOf(TimestampTZ)},
 		{"json", `{"a":1,"b":[1,2,3]}`, typeOf(JSON)},
 	} {
 		raw := []byte(c.raw)

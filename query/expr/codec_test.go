@@ -47,8 +47,10 @@ func TestNodeCodecRoundTrip(t *testing.T) {
 
 // TestCodecIsStable pins the bytes: they are stored.
 func TestCodecIsStable(t *testing.T) {
-	n := Binary{Op: "AND", L: In{X: Column{Name: "a"}, List: []Node{Literal{Value: IntOf(BigInt, -2)}, Literal{Value: TextOf("x")}}, Not: true},
-		R: Cast{X: Call{Name: "f", Args: []Node{Param{Number: 1}}}, Type: listType(decimalType(4, 2)), Try: true}}
+	n := Binary{
+		Op: "AND", L: In{X: Column{Name: "a"}, List: []Node{Literal{Value: IntOf(BigInt, -2)}, Literal{Value: TextOf("x")}}, Not: true},
+		R: Cast{X: Call{Name: "f", Args: []Node{Param{Number: 1}}}, Type: listType(decimalType(4, 2)), Try: true},
+	}
 	const want = "010503414e440601020161020104030108" + "0178" + "0901100704020a016601" + "0301"
 	if got := hex.EncodeToString(Encode(n)); got != want {
 		t.Errorf("got  %s\nwant %s", got, want)

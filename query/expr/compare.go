@@ -23,10 +23,7 @@ func comparisonOf(op string) (comparison, bool) {
 	return 0, false
 }
 
-// holds reports whether an ordering of -1, 0 or 1 satisfies it.
-func (m comparison) holds(order int) bool { return m>>(order+1)&1 != 0 }
-
-// of returns it as a BOOLEAN.
+// of returns whether an ordering of -1, 0 or 1 satisfies it, as a BOOLEAN.
 func (m comparison) of(order int) Value { return Value{kind: Bool, lo: uint64(m >> (order + 1) & 1)} }
 
 func (m comparison) equality() bool { return m == 2 || m == 5 }

@@ -19,14 +19,24 @@ func call(name string, args ...Node) Node {
 
 func ordersFields() []Field {
 	return []Field{
-		{"id", typeOf(BigInt)}, {"name", typeOf(Text)}, {"price", decimalType(10, 2)}, {"at", typeOf(Timestamp)}, {"open", typeOf(Bool)},
-		{"data", typeOf(JSON)}, {"tags", listType(typeOf(Text))}, {"score", typeOf(Double)}, {"day", typeOf(Date)}, {"small", typeOf(SmallInt)},
+		{"id", typeOf(BigInt)},
+		{"name", typeOf(Text)},
+		{"price", decimalType(10, 2)},
+		{"at", typeOf(Timestamp)},
+		{"open", typeOf(Bool)},
+		{"data", typeOf(JSON)},
+		{"tags", listType(typeOf(Text))},
+		{"score", typeOf(Double)},
+		{"day", typeOf(Date)},
+		{"small", typeOf(SmallInt)},
 	}
 }
 
 func ordersRow() Values {
 	return Values{
-		IntOf(BigInt, 42), TextOf("anna"), DecimalOf(0, 1250, 2), IntOf(Timestamp, 1577836800_000000), {}, JSONOf(`{"a":{"b":[1,"x"]}}`),
+		IntOf(BigInt, 42), TextOf("anna"), DecimalOf(0, 1250, 2), IntOf(Timestamp, 1577836800_000000),
+		{},
+		JSONOf(`{"a":{"b":[1,"x"]}}`),
 		ListOf([]Value{TextOf("a"), {}, TextOf("b")}), FloatOf(Double, 0.5), IntOf(Date, 18262), IntOf(SmallInt, 7),
 	}
 }
@@ -98,9 +108,15 @@ func TestThreeValuedLogic(t *testing.T) {
 	values := map[string]Value{"true": BoolOf(true), "false": BoolOf(false), "NULL": {}}
 	fields := []Field{{"a", typeOf(Bool)}, {"b", typeOf(Bool)}}
 	for _, c := range []struct{ a, b, and, or string }{
-		{"true", "true", "true", "true"}, {"true", "false", "false", "true"}, {"true", "NULL", "NULL", "true"},
-		{"false", "true", "false", "true"}, {"false", "false", "false", "false"}, {"false", "NULL", "false", "NULL"},
-		{"NULL", "true", "NULL", "true"}, {"NULL", "false", "false", "NULL"}, {"NULL", "NULL", "NULL", "NULL"},
+		{"true", "true", "true", "true"},
+		{"true", "false", "false", "true"},
+		{"true", "NULL", "NULL", "true"},
+		{"false", "true", "false", "true"},
+		{"false", "false", "false", "false"},
+		{"false", "NULL", "false", "NULL"},
+		{"NULL", "true", "NULL", "true"},
+		{"NULL", "false", "false", "NULL"},
+		{"NULL", "NULL", "NULL", "NULL"},
 	} {
 		for op, want := range map[string]string{"AND": c.and, "OR": c.or} {
 			for _, n := range []Node{
@@ -177,7 +193,7 @@ func TestCompileRefuses(t *testing.T) {
 		code problem.Code
 		text string // in the message or hint
 	}{
-		{col("nmae"), problem.UnknownColumn, `did you mean "name"?`},
+		{col("name"), problem.UnknownColumn, `did you mean "name"?`},
 		{col("unheard"), problem.UnknownColumn, `column "unheard" does not exist`},
 		{call("uper", col("name")), problem.UnknownFunction, "did you mean upper?"},
 		{call("now"), problem.UnknownFunction, "function now"},

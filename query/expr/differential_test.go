@@ -134,8 +134,9 @@ func refusal(err error) bool {
 	switch p.Code {
 	case problem.Unsupported, problem.UnknownFunction, problem.InvalidValue, problem.OutOfRange:
 		return true
+	default:
+		return strings.HasPrefix(p.Message, "cannot cast")
 	}
-	return strings.HasPrefix(p.Message, "cannot cast")
 }
 
 // faulty reports whether n, on a row, computes what DuckDB gets wrong: a NaN that is in no column has the sign that the
@@ -345,15 +346,16 @@ func (g *generator) firstDifference(got, want []string, n Node) string {
 		if slices.Contains(got, id) == slices.Contains(want, id) {
 			continue
 		}
-		out := "\nrow " + id
+		var out strings.Builder
+		out.WriteString("\nrow " + id)
 		p, err := Compile(n, g.fields)
 		if err != nil {
-			return out
+			return out.String()
 		}
 		for _, c := range p.Columns() {
-			out += fmt.Sprintf(" %s=%q", g.fields[c].Name, row[c])
+			fmt.Fprintf(&out, " %s=%q", g.fields[c].Name, row[c])
 		}
-		return out
+		return out.String()
 	}
 	return ""
 }

@@ -3,6 +3,7 @@ package expr
 import (
 	"math"
 	"math/rand/v2"
+	"slices"
 	"strings"
 )
 
@@ -32,16 +33,35 @@ func generate(seed uint64, rows int, mild bool) *generator {
 func testFields() []Field {
 	return []Field{
 		{"id", typeOf(Integer)},
-		{"b", typeOf(Bool)}, {"b2", typeOf(Bool)},
-		{"i2", typeOf(SmallInt)}, {"i4", typeOf(Integer)}, {"i8", typeOf(BigInt)}, {"j8", typeOf(BigInt)},
-		{"f4", typeOf(Real)}, {"f8", typeOf(Double)}, {"g8", typeOf(Double)},
-		{"d4", decimalType(4, 2)}, {"d9", decimalType(9, 4)}, {"d18", decimalType(18, 6)}, {"d38", decimalType(38, 10)},
-		{"e2", decimalType(2, 2)}, {"e12", decimalType(12, 0)},
-		{"t", typeOf(Text)}, {"t2", typeOf(Text)}, {"n", typeOf(Text)},
-		{"bl", typeOf(Blob)}, {"da", typeOf(Date)}, {"da2", typeOf(Date)}, {"ti", typeOf(Time)},
-		{"ts", typeOf(Timestamp)}, {"ts2", typeOf(Timestamp)}, {"tz", typeOf(TimestampTZ)},
-		{"u", typeOf(UUID)}, {"j", typeOf(JSON)},
-		{"li", listType(typeOf(Integer))}, {"lt", listType(typeOf(Text))},
+		{"b", typeOf(Bool)},
+		{"b2", typeOf(Bool)},
+		{"i2", typeOf(SmallInt)},
+		{"i4", typeOf(Integer)},
+		{"i8", typeOf(BigInt)},
+		{"j8", typeOf(BigInt)},
+		{"f4", typeOf(Real)},
+		{"f8", typeOf(Double)},
+		{"g8", typeOf(Double)},
+		{"d4", decimalType(4, 2)},
+		{"d9", decimalType(9, 4)},
+		{"d18", decimalType(18, 6)},
+		{"d38", decimalType(38, 10)},
+		{"e2", decimalType(2, 2)},
+		{"e12", decimalType(12, 0)},
+		{"t", typeOf(Text)},
+		{"t2", typeOf(Text)},
+		{"n", typeOf(Text)},
+		{"bl", typeOf(Blob)},
+		{"da", typeOf(Date)},
+		{"da2", typeOf(Date)},
+		{"ti", typeOf(Time)},
+		{"ts", typeOf(Timestamp)},
+		{"ts2", typeOf(Timestamp)},
+		{"tz", typeOf(TimestampTZ)},
+		{"u", typeOf(UUID)},
+		{"j", typeOf(JSON)},
+		{"li", listType(typeOf(Integer))},
+		{"lt", listType(typeOf(Text))},
 	}
 }
 
@@ -194,12 +214,7 @@ func (g *generator) anyColumn(want func(Type) bool) Node {
 
 func ofKinds(kinds ...Kind) func(Type) bool {
 	return func(t Type) bool {
-		for _, k := range kinds {
-			if t.Kind == k {
-				return true
-			}
-		}
-		return false
+		return slices.Contains(kinds, t.Kind)
 	}
 }
 

@@ -336,7 +336,7 @@ func (c *compiler) finite(name string, xs []operand) (operand, error) {
 		return null, nil
 	}
 	return strict1(x, typeOf(Bool), func(v Value) (Value, error) {
-		nan, inf := false, false
+		var nan, inf bool
 		switch {
 		case isFloat(k):
 			nan, inf = math.IsNaN(v.float()), math.IsInf(v.float(), 0)

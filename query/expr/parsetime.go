@@ -148,7 +148,8 @@ func (t *timeScan) clock(strict bool) (int64, bool) {
 	}
 	t.pos++
 	minute, second := 0, 0
-	start, ok := t.pos, true
+	start := t.pos
+	var ok bool
 	if !t.end() || strict {
 		if minute, ok = t.twoDigits(); !ok || minute >= 60 {
 			return 0, false

@@ -158,8 +158,8 @@ func ParseType(s string) (Type, error) {
 			return Type{}, problem.New(problem.Unsupported, "lists nest at most %d deep", maxTypeDepth)
 		}
 	}
-	if strings.HasSuffix(name, " array") {
-		name, depth = strings.TrimSuffix(name, " array"), depth+1
+	if before, ok := strings.CutSuffix(name, " array"); ok {
+		name, depth = before, depth+1
 	}
 	t, err := parseScalarType(name)
 	for ; err == nil && depth > 0; depth-- {

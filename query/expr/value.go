@@ -196,10 +196,10 @@ func Compare(a, b Value) int {
 }
 
 func compareNulls(a, b Value) int {
-	switch {
-	case a.kind == b.kind:
+	if a.kind == b.kind {
 		return 0
-	case a.kind == Null:
+	}
+	if a.kind == Null {
 		return 1
 	}
 	return -1
