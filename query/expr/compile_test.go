@@ -193,7 +193,7 @@ func TestCompileRefuses(t *testing.T) {
 		code problem.Code
 		text string // in the message or hint
 	}{
-		{col("name"), problem.UnknownColumn, `did you mean "name"?`},
+		{col("nmae"), problem.UnknownColumn, `did you mean "name"?`},
 		{col("unheard"), problem.UnknownColumn, `column "unheard" does not exist`},
 		{call("uper", col("name")), problem.UnknownFunction, "did you mean upper?"},
 		{call("now"), problem.UnknownFunction, "function now"},

@@ -22,7 +22,7 @@ func parseDatePart(s string) (datePart, bool) {
 		return "decade", true
 	case "century", "cent", "centuries", "c":
 		return "century", true
-	case "millennium", "mil", "millenniums", "millennia", "mils", "mille" + "nium": // DuckDB takes this spelling too
+	case "millennium", "mil", "millenniums", "millennia", "mils", "millenium": // DuckDB takes the last spelling too
 		return "millennium", true
 	case "microseconds", "microsecond", "us", "usec", "usecs", "usecond", "useconds":
 		return "microsecond", true
