@@ -101,9 +101,6 @@ func TempDir(dataDir string) string { return filepath.Join(dataDir, "tmp", "duck
 // Broken reports that DuckDB has met a fault of its own and refuses all further statements. Open another DB.
 func (d *DB) Broken() bool { return d.broken.Load() }
 
-// Break makes the DB Broken, for tests of what happens then.
-func (d *DB) Break() { d.broken.Store(true) }
-
 func (d *DB) open(o Options) error {
 	var config capi.Config
 	if capi.CreateConfig(&config) == capi.StateError {

@@ -206,8 +206,17 @@ func (t *translator) cast(c *pg.TypeCast) (expr.Node, error) {
 	if err != nil {
 		return nil, err
 	}
+	if _, constant := x.(expr.Literal); constant && isInterval(c.TypeName) {
+		return expr.Call{Name: "interval", Args: []expr.Node{x}}, nil
+	}
 	typ, err := t.typeName(c.TypeName)
 	return expr.Cast{X: x, Type: typ}, err
+}
+
+// isInterval reports whether t is INTERVAL without fields: no column can have it, but a constant of it may be added to a time.
+func isInterval(t *pg.TypeName) bool {
+	path := names(t.Names)
+	return path[len(path)-1] == "interval" && len(t.Typmods) == 0 && len(t.ArrayBounds) == 0
 }
 
 func (t *translator) call(f *pg.FuncCall) (expr.Node, error) {
