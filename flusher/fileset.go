@@ -19,7 +19,7 @@ import (
 	"kalamlog.dev/kalam/materializer"
 )
 
-// fileSet writes the files of one flush, one for each shard. add collects encoded rows in batches; encoders, each with its share of the
+// fileSet writes the files of one flush, one for each shard. add collects rows in batches; encoders, each with its share of the
 // shards, turn them into Parquet on other cores. Its memory does not depend on the number of rows: see newFileSet.
 type fileSet struct {
 	store    objstore.Store
@@ -27,6 +27,7 @@ type fileSet struct {
 	files    map[string]*file
 	encoders []*encoder
 	free     chan *batch
+	read     int64 // bytes of the log that rows have come from
 	group    *errgroup.Group
 	ctx      context.Context // of the encoders; kept for add, which must not wait for one that has failed
 }
@@ -48,19 +49,19 @@ type file struct {
 	created bool // committed to the store
 }
 
-// batch is encoded rows of one file. They are copies: the few rows of a rare shard must not keep many chunks of the log in memory.
+// batch is rows of one file, in the memory of the chunks of the log that they were read from.
 type batch struct {
 	file  *file
+	start int64 // fileSet.read at the first row
 	metas []datafile.Meta
-	ends  []int // in raw, of each row
-	raw   []byte
+	rows  []materializer.Row
 }
 
-// A batch ends with batchRows rows or batchBytes bytes. There is one for each shard at a time, besides a few under way.
-const (
-	batchRows  = 256
-	batchBytes = 128 << 10
-)
+// batchRows is the most rows of a batch. There is one for each shard at a time, besides a few under way.
+const batchRows = 256
+
+// batchReach is over how many bytes of the log a batch collects rows: those of a rare shard must not keep more in memory.
+const batchReach = 16 << 20
 
 // Of a job's memory a quarter goes to the pages that are being filled, which take at least minPage each, the rest to encoded row groups.
 const (
@@ -83,8 +84,8 @@ func newFileSet(ctx context.Context, f *Flusher, p *plan) *fileSet {
 	return w
 }
 
-// add puts one row into the file of a shard. It keeps nothing of raw.
-func (w *fileSet) add(key string, m datafile.Meta, raw []byte) error {
+// add puts one row into the file of a shard. It keeps row.
+func (w *fileSet) add(key string, m datafile.Meta, row materializer.Row) error {
 	f := w.files[key]
 	if f == nil {
 		var err error
@@ -98,11 +99,23 @@ func (w *fileSet) add(key string, m datafile.Meta, raw []byte) error {
 		f.batch = b
 	}
 	b.metas = append(b.metas, m)
-	b.raw = append(b.raw, raw...)
-	b.ends = append(b.ends, len(b.raw))
+	b.rows = append(b.rows, row)
 	f.note(m.Partition, m.Offset)
-	if len(b.metas) >= batchRows || len(b.raw) >= batchBytes {
+	if len(b.rows) >= batchRows {
 		return w.send(f)
+	}
+	return nil
+}
+
+// nextChunk tells that the rows to come are of another chunk of the log, of so many bytes.
+func (w *fileSet) nextChunk(bytes int64) error {
+	w.read += bytes
+	for _, f := range w.files {
+		if f.batch != nil && w.read-f.batch.start >= batchReach {
+			if err := w.send(f); err != nil {
+				return err
+			}
+		}
 	}
 	return nil
 }
@@ -143,10 +156,10 @@ func (w *fileSet) open(key string) (*file, error) {
 func (w *fileSet) newBatch(f *file) *batch {
 	select {
 	case b := <-w.free:
-		b.file, b.metas, b.ends, b.raw = f, b.metas[:0], b.ends[:0], b.raw[:0]
+		b.file, b.start, b.metas, b.rows = f, w.read, b.metas[:0], b.rows[:0]
 		return b
 	default:
-		return &batch{file: f}
+		return &batch{file: f, start: w.read}
 	}
 }
 
@@ -209,7 +222,6 @@ type encoder struct {
 	options datafile.WriterOptions
 	memory  int64
 	files   []*file
-	rows    []materializer.Row
 	columns *datafile.Batch
 	giveUp  bool // set before in is closed: do not complete the files
 }
@@ -224,26 +236,35 @@ func (e *encoder) run() error {
 		return nil
 	}
 	for _, f := range e.files {
-		if e.set.ctx.Err() != nil {
-			return context.Cause(e.set.ctx)
-		}
 		if err := f.writer.Close(); err != nil {
 			return fmt.Errorf("write %s: %w", f.path, err)
 		}
-		f.created = true
-		if err := f.object.Commit(); err != nil {
-			return err
-		}
 	}
-	return nil
+	return e.commit()
+}
+
+// commitsAtOnce is how many files an encoder syncs at the same time: the disk takes them together.
+const commitsAtOnce = 8
+
+func (e *encoder) commit() error {
+	var group errgroup.Group
+	group.SetLimit(commitsAtOnce)
+	for _, f := range e.files {
+		if e.set.ctx.Err() != nil {
+			break
+		}
+		f.created = true
+		group.Go(f.object.Commit)
+	}
+	if err := group.Wait(); err != nil {
+		return err
+	}
+	return context.Cause(e.set.ctx)
 }
 
 func (e *encoder) write(b *batch) error {
 	f := b.file
-	if err := e.decode(b); err != nil {
-		return err
-	}
-	datafile.Append(e.columns, b.metas, e.rows)
+	e.columns.Append(b.metas, b.rows)
 	defer e.columns.Reset()
 	if f.writer == nil {
 		if err := e.create(f); err != nil {
@@ -253,25 +274,12 @@ func (e *encoder) write(b *batch) error {
 	if err := f.writer.Write(e.columns); err != nil {
 		return fmt.Errorf("write %s: %w", f.path, err)
 	}
+	clear(b.rows) // lets go of the log
 	select {
 	case e.set.free <- b:
 	default:
 	}
 	return e.bound()
-}
-
-func (e *encoder) decode(b *batch) error {
-	e.rows = e.rows[:0]
-	start := 0
-	for i, end := range b.ends {
-		row, err := e.set.plan.table.DecodeRow(b.raw[start:end:end])
-		if err != nil {
-			return fmt.Errorf("decode change at offset %d of partition %d: %w", b.metas[i].Offset, b.metas[i].Partition, err)
-		}
-		e.rows = append(e.rows, row)
-		start = end
-	}
-	return nil
 }
 
 func (e *encoder) create(f *file) error {

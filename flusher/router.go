@@ -22,8 +22,15 @@ type router struct {
 	key        []byte
 }
 
-// records routes those of rs that lie before end and returns how many.
+// records routes those of rs, one chunk of the log, that lie before end and returns how many.
 func (r *router) records(rs []log.Record, end log.Offset) (int, error) {
+	bytes := int64(0)
+	for i := range rs {
+		bytes += int64(len(rs[i].Data))
+	}
+	if err := r.files.nextChunk(bytes); err != nil {
+		return 0, err
+	}
 	for i := range rs {
 		if rs[i].Offset >= end {
 			return i, nil
@@ -55,7 +62,7 @@ func (r *router) record(rec *log.Record) error {
 	m := datafile.Meta{
 		Op: c.Op, Partition: c.Partition.ID, Offset: c.Offset, Timestamp: c.Timestamp, Previous: c.Previous, HasPrevious: c.HasPrevious,
 	}
-	return r.files.add(r.plan.strategy.ShardKey(r.shardKey(row, c.Partition.ID)), m, raw)
+	return r.files.add(r.plan.strategy.ShardKey(r.shardKey(row, c.Partition.ID)), m, row)
 }
 
 // shardKey returns the text of the row's first key column, or the partition's number for a stream without key. It is valid until the next

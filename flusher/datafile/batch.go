@@ -52,13 +52,13 @@ func (b *Batch) Reset() {
 // texts with the rows until it is Reset.
 //
 // It goes column by column: what to do with a value is decided once for many rows, and one column's values stay in the cache.
-func Append[R expr.Row](b *Batch, metas []Meta, rows []R) {
+func (b *Batch) Append(metas []Meta, rows []materializer.Row) {
 	for i := range b.layout.columns {
 		c := &b.layout.columns[i]
 		if c.typ.Kind == expr.List {
-			appendLists(b, i, c, metas, rows)
+			b.appendLists(i, c, metas, rows)
 		} else {
-			b.columns[i] = appendScalars(b, b.columns[i], i, c, metas, rows)
+			b.appendScalars(i, c, metas, rows)
 		}
 	}
 	b.appendMetas(metas)
@@ -67,14 +67,12 @@ func Append[R expr.Row](b *Batch, metas []Meta, rows []R) {
 
 // appendScalars adds values that are no lists. Only the definition level is set: the other levels are 0, and a ColumnWriter does not look
 // at the column index.
-func appendScalars[R expr.Row](b *Batch, dst []parquet.Value, i int, c *column, metas []Meta, rows []R) []parquet.Value {
+func (b *Batch) appendScalars(i int, c *column, metas []Meta, rows []materializer.Row) {
 	level := 1
 	if c.required {
 		level = 0
 	}
-	n := len(dst)
-	dst = slices.Grow(dst, len(rows))[:n+len(rows)]
-	out := dst[n:]
+	out := b.extend(i, len(rows))
 	for j := range rows {
 		if metas[j].Op == materializer.RowDeleted && !c.key {
 			out[j] = parquet.Value{}
@@ -95,10 +93,16 @@ func appendScalars[R expr.Row](b *Batch, dst []parquet.Value, i int, c *column, 
 		}
 		out[j].SetDefinitionLevel(level)
 	}
-	return dst
 }
 
-func appendLists[R expr.Row](b *Batch, i int, c *column, metas []Meta, rows []R) {
+// extend adds n values to column i for the caller to set.
+func (b *Batch) extend(i, n int) []parquet.Value {
+	old := len(b.columns[i])
+	b.columns[i] = slices.Grow(b.columns[i], n)[:old+n]
+	return b.columns[i][old:]
+}
+
+func (b *Batch) appendLists(i int, c *column, metas []Meta, rows []materializer.Row) {
 	for j := range rows {
 		var v expr.Value
 		if metas[j].Op != materializer.RowDeleted {
@@ -109,19 +113,21 @@ func appendLists[R expr.Row](b *Batch, i int, c *column, metas []Meta, rows []R)
 }
 
 func (b *Batch) appendMetas(metas []Meta) {
-	system := b.columns[len(b.layout.columns):]
+	n, first := len(metas), len(b.layout.columns)
+	partitions, offsets, timestamps := b.extend(first+partitionPlace, n), b.extend(first+offsetPlace, n), b.extend(first+timestampPlace, n)
+	ops, previous := b.extend(first+opPlace, n), b.extend(first+previousPlace, n)
 	for j := range metas {
 		m := &metas[j]
-		system[partitionPlace] = append(system[partitionPlace], parquet.Int32Value(int32(m.Partition)))
-		system[offsetPlace] = append(system[offsetPlace], parquet.Int64Value(int64(m.Offset)))
-		system[timestampPlace] = append(system[timestampPlace], parquet.Int64Value(m.Timestamp))
-		system[opPlace] = append(system[opPlace], b.layout.ops[m.Op])
-		var previous parquet.Value
+		partitions[j] = parquet.Int32Value(int32(m.Partition))
+		offsets[j] = parquet.Int64Value(int64(m.Offset))
+		timestamps[j] = parquet.Int64Value(m.Timestamp)
+		ops[j] = b.layout.ops[m.Op]
 		if m.HasPrevious {
-			previous = parquet.Int64Value(int64(m.Previous))
-			previous.SetDefinitionLevel(1)
+			previous[j] = parquet.Int64Value(int64(m.Previous))
+			previous[j].SetDefinitionLevel(1)
+		} else {
+			previous[j] = parquet.Value{}
 		}
-		system[previousPlace] = append(system[previousPlace], previous)
 	}
 }
 

@@ -24,9 +24,9 @@ func flightsSchema() *materializer.Schema {
 	return s
 }
 
-func flight(i int) expr.Values {
+func flight(i int) []expr.Value {
 	x := uint64(i) * 0x9E3779B97F4A7C15
-	return expr.Values{
+	return []expr.Value{
 		expr.IntOf(expr.BigInt, int64(i)), expr.IntOf(expr.Timestamp, 978307200000000+int64(i)*60_000_000), expr.IntOf(expr.Integer, int64(x>>40%180)-30),
 		expr.IntOf(expr.Integer, int64(x>>30%2500)+30), expr.TextOf(fmt.Sprintf("A%02d", x>>20%200)), expr.TextOf(fmt.Sprintf("B%02d", x>>25%200)),
 	}
@@ -38,9 +38,9 @@ func BenchmarkWrite(b *testing.B) {
 	if err != nil {
 		b.Fatal(err)
 	}
-	rows := make([]expr.Values, benchRows)
-	for i := range rows {
-		rows[i] = flight(i)
+	var rows []materializer.Row
+	for i := range benchRows {
+		rows = append(rows, encoded(b, layout.Schema(), flight(i))...)
 	}
 	metas := make([]datafile.Meta, benchRows)
 	for i := range metas {
@@ -51,7 +51,7 @@ func BenchmarkWrite(b *testing.B) {
 		var w *datafile.Writer
 		for i := 0; i < benchRows; i += 256 {
 			end := min(i+256, benchRows)
-			datafile.Append(batch, metas[i:end], rows[i:end])
+			batch.Append(metas[i:end], rows[i:end])
 			if w == nil {
 				w = datafile.NewWriter(layout, io.Discard, batch, datafile.WriterOptions{})
 			}

@@ -69,7 +69,7 @@ func manyGroups(t *testing.T, cases []typeCase) []byte {
 	rng := rand.New(rand.NewPCG(11, 12))
 	for group := range 60 {
 		for row := range 1 + rng.IntN(3) {
-			values := expr.Values{expr.IntOf(expr.BigInt, int64(group*10+row))}
+			values := []expr.Value{expr.IntOf(expr.BigInt, int64(group*10+row))}
 			for _, c := range cases {
 				if rng.IntN(8) == 0 {
 					values = append(values, expr.Value{})
@@ -77,7 +77,7 @@ func manyGroups(t *testing.T, cases []typeCase) []byte {
 					values = append(values, c.values[rng.IntN(len(c.values))])
 				}
 			}
-			datafile.Append(b, []datafile.Meta{{Op: materializer.RowInserted, Offset: log.Offset(group*10 + row)}}, []expr.Values{values})
+			b.Append([]datafile.Meta{{Op: materializer.RowInserted, Offset: log.Offset(group*10 + row)}}, encoded(t, s, values))
 		}
 		if w == nil {
 			w = datafile.NewWriter(layout, &out, b, datafile.WriterOptions{})

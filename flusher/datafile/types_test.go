@@ -119,10 +119,10 @@ func typesFile(t *testing.T, cases []typeCase) (*datafile.Layout, []byte, [][]ex
 		if i > 0 {
 			m.Op, m.Previous, m.HasPrevious = materializer.RowUpdated, log.Offset(i-1), true
 		}
-		datafile.Append(b, []datafile.Meta{m}, []expr.Values{row})
+		b.Append([]datafile.Meta{m}, encoded(t, s, row))
 	}
 	deletion := datafile.Meta{Op: materializer.RowDeleted, Partition: 3, Offset: 1 << 40, Previous: 1, HasPrevious: true}
-	datafile.Append(b, []datafile.Meta{deletion}, []expr.Values{rows[1]})
+	b.Append([]datafile.Meta{deletion}, encoded(t, s, rows[1]))
 	var out bytes.Buffer
 	w := datafile.NewWriter(layout, &out, nil, datafile.WriterOptions{})
 	if err := w.Write(b); err != nil {
@@ -132,6 +132,21 @@ func typesFile(t *testing.T, cases []typeCase) (*datafile.Layout, []byte, [][]ex
 		t.Fatal(err)
 	}
 	return layout, out.Bytes(), rows
+}
+
+// encoded gives a row of s as the log holds it.
+func encoded(t testing.TB, s *materializer.Schema, values []expr.Value) []materializer.Row {
+	t.Helper()
+	raw, err := materializer.EncodeRow(nil, s, values)
+	if err != nil {
+		t.Fatal(err)
+	}
+	table := &materializer.Table{Name: "t", Versions: []*materializer.Schema{s}}
+	row, err := table.DecodeRow(raw)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return []materializer.Row{row}
 }
 
 func openDuckDB(t testing.TB) *sql.DB {
