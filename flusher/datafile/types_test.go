@@ -58,8 +58,11 @@ func typeCases() []typeCase {
 			[]expr.Value{expr.FloatOf(expr.Real, 1.5), expr.FloatOf(expr.Real, math.MaxFloat32), expr.FloatOf(expr.Real, math.NaN()), expr.FloatOf(expr.Real, math.Inf(-1))},
 			[]string{"1.5", "3.4028234663852886e38", "'NaN'", "'-Infinity'"},
 		},
-		{scalar(expr.Double), "DOUBLE", []expr.Value{expr.FloatOf(expr.Double, 0.1), expr.FloatOf(expr.Double, math.SmallestNonzeroFloat64), expr.FloatOf(expr.Double, math.NaN()), expr.FloatOf(expr.Double, math.Inf(1))},
-			[]string{"0.1::DOUBLE", "5e-324", "'NaN'", "'Infinity'"}},
+		{
+			scalar(expr.Double), "DOUBLE",
+			[]expr.Value{expr.FloatOf(expr.Double, 0.1), expr.FloatOf(expr.Double, math.SmallestNonzeroFloat64), expr.FloatOf(expr.Double, math.NaN()), expr.FloatOf(expr.Double, math.Inf(1))},
+			[]string{"0.1::DOUBLE", "5e-324", "'NaN'", "'Infinity'"},
+		},
 		{decimal(4, 2), "DECIMAL(4,2)", []expr.Value{dec(0, 2), dec(-9999, 2), dec(1, 2)}, []string{"0", "-99.99", "0.01"}},
 		{decimal(9, 0), "DECIMAL(9,0)", []expr.Value{dec(999_999_999, 0), dec(-999_999_999, 0)}, []string{"999999999", "-999999999"}},
 		{decimal(18, 6), "DECIMAL(18,6)", []expr.Value{dec(999_999_999_999_999_999, 6), dec(-1, 6)}, []string{"999999999999.999999", "-0.000001"}},
