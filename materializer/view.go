@@ -54,18 +54,35 @@ func (v *View) End(p log.Partition) (log.Offset, error) { return readEnd(v.snaps
 
 // Row returns the row of t with an encoded key, or a *problem.Error KeyNotFound. t is a table of the view's catalog, and no stream.
 func (v *View) Row(t *Table, p log.PartitionID, key []byte) (KeyedRow, error) {
-	raw, err := v.snapshot.Value(statePartition(t.ID, p), key)
+	return rowIn(v.snapshot, t, p, key)
+}
+
+// Row returns the newest row of t with an encoded key, as View.Row does, and a position that it includes. It takes no snapshot, which costs more
+// than the read.
+func (m *Materializer) Row(t *Table, p log.PartitionID, key []byte) (KeyedRow, log.Position, error) {
+	m.mu.RLock()
+	backend, at := m.backend, m.checkpoint
+	m.mu.RUnlock()
+	if backend == nil {
+		return KeyedRow{}, log.Position{}, storage.ErrClosed
+	}
+	row, err := rowIn(backend, t, p, key)
+	return row, at.position(), err
+}
+
+func rowIn(r storage.Reader, t *Table, p log.PartitionID, key []byte) (KeyedRow, error) {
+	raw, err := r.Value(statePartition(t.ID, p), key)
 	if errors.Is(err, storage.ErrNotFound) {
 		return KeyedRow{}, problem.New(problem.KeyNotFound, "key %s does not exist in %s", keyText(t.Schema(), key), t.QualifiedName())
 	}
 	if err != nil {
-		return KeyedRow{}, v.explain(t, err)
+		return KeyedRow{}, explain(t, err)
 	}
 	return keyedRow(t, key, raw)
 }
 
 // explain makes a user's error of a partition that a dropped table had.
-func (v *View) explain(t *Table, err error) error {
+func explain(t *Table, err error) error {
 	if errors.Is(err, storage.ErrNoPartition) {
 		if t.Kind == Stream {
 			return problem.New(problem.Unsupported, "%s is a stream: it has no current rows", t.QualifiedName()).Because(err)
@@ -96,7 +113,7 @@ func (v *View) Scan(t *Table, p log.PartitionID, r storage.Range) iter.Seq2[Keye
 		var chunk []byte
 		for e, err := range v.snapshot.Scan(statePartition(t.ID, p), r) {
 			if err != nil {
-				yield(KeyedRow{}, v.explain(t, err))
+				yield(KeyedRow{}, explain(t, err))
 				return
 			}
 			var key, raw []byte

@@ -20,12 +20,7 @@ func (e *Engine) Lookup(ctx context.Context, namespace, table string, key []expr
 	if err := e.await(ctx, atLeast); err != nil {
 		return Row{}, err
 	}
-	v, err := e.Materializer.View()
-	if err != nil {
-		return Row{}, err
-	}
-	defer v.Close()
-	t, err := v.Catalog().Table(namespace, table)
+	t, err := e.Materializer.Catalog().Table(namespace, table)
 	if err != nil {
 		return Row{}, err
 	}
@@ -35,7 +30,7 @@ func (e *Engine) Lookup(ctx context.Context, namespace, table string, key []expr
 	if key, err = completeKey(caller, t, key); err != nil {
 		return Row{}, err
 	}
-	return e.rowAt(v, t, key)
+	return e.row(t, key)
 }
 
 func mayLookUp(caller identity.Caller, t *materializer.Table) error {
@@ -75,7 +70,7 @@ func completeKey(caller identity.Caller, t *materializer.Table, key []expr.Value
 	return out, nil
 }
 
-func (e *Engine) rowAt(v *materializer.View, t *materializer.Table, key []expr.Value) (Row, error) {
+func (e *Engine) row(t *materializer.Table, key []expr.Value) (Row, error) {
 	p, err := t.PartitionOf(key)
 	if err != nil {
 		return Row{}, err
@@ -84,11 +79,11 @@ func (e *Engine) rowAt(v *materializer.View, t *materializer.Table, key []expr.V
 	if err != nil {
 		return Row{}, err
 	}
-	row, err := v.Row(t, p, raw)
+	row, position, err := e.Materializer.Row(t, p, raw)
 	if err != nil {
 		return Row{}, err
 	}
-	out := Row{Version: row.Version, Position: v.Position()}
+	out := Row{Version: row.Version, Position: position}
 	for i, c := range t.Schema().Columns {
 		if !c.Hidden {
 			out.Columns, out.Values = append(out.Columns, c.Name), append(out.Values, row.Row.Column(i))

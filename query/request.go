@@ -41,5 +41,5 @@ type Row struct {
 	Columns  []string
 	Values   []expr.Value
 	Version  log.Offset
-	Position log.Position
+	Position log.Position // that the row includes
 }
