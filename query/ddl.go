@@ -10,11 +10,17 @@ import (
 	"kalamlog.dev/kalam/query/parse"
 )
 
-// alter proposes what change makes of the newest catalog, again if the catalog has moved meanwhile. No mutations means
-// that there is nothing to do.
+// alter proposes what change makes of the newest catalog. No mutations means that there is nothing to do. The statements of
+// this node take turns, so that none loses to the others again and again; a conflict comes from another node, and is tried again.
 func (s *session) alter(ctx context.Context, change func(c *materializer.Catalog) ([]materializer.Mutation, error)) error {
 	if !s.caller.Admin {
 		return problem.New(problem.Forbidden, "only administrators change the catalog")
+	}
+	select {
+	case s.ddl <- struct{}{}:
+		defer func() { <-s.ddl }()
+	case <-ctx.Done():
+		return ctx.Err()
 	}
 	const attempts = 10
 	var err error

@@ -80,6 +80,7 @@ type Engine struct {
 	plans   *planCache
 	metrics *metrics
 	jobs    atomic.Pointer[Jobs]
+	ddl     chan struct{} // one token: who holds it changes the catalog
 
 	mu       sync.Mutex // held while the reader is replaced
 	reader   atomic.Pointer[reader]
@@ -94,7 +95,7 @@ func New(o Options) (*Engine, error) {
 	if err := o.validate(); err != nil {
 		return nil, err
 	}
-	e := &Engine{Options: o}
+	e := &Engine{Options: o, ddl: make(chan struct{}, 1)}
 	var err error
 	if e.metrics, err = newMetrics(o.Registerer); err != nil {
 		return nil, err

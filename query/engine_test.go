@@ -217,9 +217,9 @@ func TestLookup(t *testing.T) {
 func TestConcurrentDDL(t *testing.T) {
 	s := openStack(t)
 	var wg sync.WaitGroup
-	for w := range 4 {
+	for w := range 16 {
 		wg.Go(func() {
-			for i := range 8 {
+			for i := range 3 {
 				name := fmt.Sprintf("t%d", w)
 				for _, sql := range []string{
 					"CREATE TABLE %s (id INTEGER PRIMARY KEY, v INTEGER)", "INSERT INTO %s VALUES (1, 1), (2, 2)",

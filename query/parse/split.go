@@ -169,16 +169,6 @@ func InStatement(err error, n int) error {
 	return &c
 }
 
-// QuoteIdentifier returns name as SQL text that reads as exactly that identifier.
-func QuoteIdentifier(name string) string {
-	return `"` + strings.ReplaceAll(name, `"`, `""`) + `"`
-}
-
-// QuoteString returns s as an SQL string literal.
-func QuoteString(s string) string {
-	return `'` + strings.ReplaceAll(s, `'`, `''`) + `'`
-}
-
 // Locate returns the 1-based character position of the first identifier called name in an SQL text, 0 if there is none.
 func Locate(text, name string) int {
 	l := &lexer{src: text}
