@@ -43,9 +43,6 @@ func NewReader(l *Layout, r io.ReaderAt, size int64) (*Reader, error) {
 	return &Reader{layout: l, file: f}, nil
 }
 
-// NumRows returns the number of rows of the file.
-func (r *Reader) NumRows() int64 { return r.file.NumRows() }
-
 // readRows is how many rows are decoded at a time.
 const readRows = 256
 
