@@ -36,6 +36,7 @@ type node struct {
 	metrics   *prometheus.Registry
 	peers     *peers
 	core      *core
+	store     objstore.Store // data files
 	cluster   *cluster.Cluster
 	ids       *materializer.IDs
 	engine    *query.Engine
@@ -137,6 +138,7 @@ func (n *node) openCore(ctx context.Context) (err error) {
 }
 
 func (n *node) openCluster(ctx context.Context) (err error) {
+	n.store = objstore.NewDir(vfs.Default, n.config.Server.Data)
 	n.cluster, err = cluster.Open(ctx, cluster.Options{
 		Dir:      n.config.Server.Data,
 		Identity: n.peers.identity,
@@ -145,6 +147,7 @@ func (n *node) openCluster(ctx context.Context) (err error) {
 		Writer:   n.core.writer,
 		Net:      n.peers.net,
 		Book:     n.peers.book,
+		Store:    n.store,
 		Logger:   n.logger.With("part", "cluster"),
 		Version:  version,
 		Raft:     raftAddress(n.listeners.raft, n.config),
@@ -166,6 +169,7 @@ func (n *node) openEngine(context.Context) (err error) {
 		Materializer:      n.core.materializer,
 		Writer:            n.core.writer,
 		DataDir:           n.config.Server.Data,
+		EnsureFiles:       n.cluster.Files().Ensure,
 		Logger:            n.logger.With("part", "query"),
 		Registerer:        n.metrics,
 		MaxPlans:          n.config.QueryCache.MaxPlans,
@@ -190,7 +194,9 @@ func (n *node) openFlusher(context.Context) error {
 		Log:             n.core.log,
 		State:           n.core.materializer,
 		Writer:          n.core.writer,
-		Store:           objstore.NewDir(vfs.Default, n.config.Server.Data),
+		Store:           n.store,
+		Leads:           n.core.log.Leads,
+		Spread:          n.cluster.Files().Spread,
 		Strategies:      strategies,
 		Logger:          n.logger.With("part", "flusher"),
 		Registerer:      n.metrics,
@@ -204,7 +210,7 @@ func (n *node) openFlusher(context.Context) error {
 		return fmt.Errorf("start flusher: %w", err)
 	}
 	n.stores.add(n.flusher.Close)
-	n.engine.SetJobs(n.flusher)
+	n.engine.SetJobs(n.cluster.Jobs(n.flusher))
 	return nil
 }
 
