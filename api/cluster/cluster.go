@@ -30,6 +30,7 @@ type Log interface {
 	Leader() log.Leader
 	Leads() bool
 	Position() log.Position
+	Barrier(ctx context.Context) (log.Position, error)
 	End(p log.Partition) log.Offset
 	WaitEnd(ctx context.Context, p log.Partition, end log.Offset) error
 }

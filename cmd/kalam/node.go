@@ -255,14 +255,19 @@ func (n *node) openDoors(context.Context) (err error) {
 	if err != nil || n.listeners.kafka == nil {
 		return err
 	}
-	n.kafka, err = kafka.New(kafka.Options{
+	o := kafka.Options{
 		Log:          n.core.log,
 		Materializer: n.core.materializer,
 		Writer:       n.core.writer,
 		Logger:       n.logger.With("part", "kafka"),
 		Registerer:   n.metrics,
 		NodeID:       int32(n.config.Cluster.NodeID),
-	})
+		ClusterID:    n.cluster.ID(),
+	}
+	if n.peers.net != nil {
+		o.Cluster = n.cluster
+	}
+	n.kafka, err = kafka.New(o)
 	return err
 }
 

@@ -34,7 +34,7 @@ var mayImport = map[string][]string{
 	"subscribe":         {"query/parse", "query/expr", "materializer", "log"},
 	"api/wire":          nil,
 	"api/kafka":         {"materializer", "log", "query/expr"},
-	"api/cluster":       {"api/wire", "internal/peer", "flusher/manifest", "flusher/objstore", "materializer", "log", "query/expr"},
+	"api/cluster":       {"api/wire", "api/kafka", "internal/peer", "flusher/manifest", "flusher/objstore", "materializer", "log", "query/expr"},
 	"api":               {"subscribe", "query", "query/expr", "materializer", "log"},
 	"link":              {"api/wire"},
 	"internal/config":   nil,
