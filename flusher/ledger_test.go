@@ -23,7 +23,8 @@ type ledger struct {
 		sync.Mutex
 		index   log.Index
 		records map[log.Partition][]log.Record
-		trimmed log.Offset // what Start answers for user tables
+		trimmed log.Offset // what Start answers for user tables, at least
+		starts  map[log.Partition]log.Offset
 		chunk   []byte
 	}
 }
@@ -55,7 +56,7 @@ func newLedger(t testing.TB) *ledger {
 		}
 	})
 	l := &ledger{t: t, m: m}
-	l.mu.records = map[log.Partition][]log.Record{}
+	l.mu.records, l.mu.starts = map[log.Partition][]log.Record{}, map[log.Partition]log.Offset{}
 	return l
 }
 
@@ -75,6 +76,9 @@ func (s *ledgerStep) Append(p log.Partition, change []byte) log.Offset {
 	s.ends[p] = o + 1
 	return o
 }
+
+// DeletePrefix implements log.Appender.
+func (s *ledgerStep) DeletePrefix(p log.Partition, start log.Start) { s.l.mu.starts[p] = start.Offset }
 
 // Propose implements materializer.Proposer.
 func (l *ledger) Propose(ctx context.Context, batch []byte) (log.Receipt, error) {
@@ -123,7 +127,7 @@ func (l *ledger) startLocked(p log.Partition) log.Offset {
 	if p.Table < materializer.FirstUserTable {
 		return 0
 	}
-	return min(l.mu.trimmed, log.Offset(len(l.mu.records[p])))
+	return max(l.mu.starts[p], min(l.mu.trimmed, log.Offset(len(l.mu.records[p]))))
 }
 
 // trim makes the log forget user tables' changes before an offset.

@@ -31,6 +31,8 @@ const (
 	// SystemSuperseded holds bitmaps of the flushed offsets that later flushed changes have replaced or deleted: bit offset&(1<<20-1) of
 	// chunk offset>>20.
 	SystemSuperseded log.TableID = 9
+	// SystemLogStarts says where the log of each partition begins that retention has touched: see LogStart.
+	SystemLogStarts log.TableID = 10
 )
 
 // systemTables returns the definitions of the system tables, prepared, in the order of their ids.
@@ -59,6 +61,8 @@ func systemTables() []*Table {
 			col("flush", bigint)),
 		systemTable(SystemSuperseded, "superseded", 3, col("table_id", bigint), col("partition", integer), col("chunk", bigint),
 			col("bitmap", blob)),
+		systemTable(SystemLogStarts, "log_starts", 2, col("table_id", bigint), col("partition", integer), col("start_offset", bigint),
+			col("raft_index", bigint), col("expired_offset", bigint), col("updated", instant)),
 	}
 }
 
