@@ -161,14 +161,11 @@ func (p *partition) append(buf []byte, frames []frame) error {
 
 // appendable returns the segment that the next frame goes to.
 func (p *partition) appendable() (*segment, error) {
-	if n := len(p.segments); n > 0 {
-		s := p.segments[n-1]
-		if s.limit.Load() == 0 && s.size < p.store.segmentBytes {
+	if s := p.last(); s != nil && s.limit.Load() == 0 {
+		if s.size < p.store.segmentBytes {
 			return s, nil
 		}
-		if s.limit.Load() == 0 {
-			p.seal(s)
-		}
+		p.seal(s)
 	}
 	s := newSegment(p, p.next, 0)
 	if err := p.store.createSegment(s); err != nil {
@@ -180,6 +177,16 @@ func (p *partition) appendable() (*segment, error) {
 	defer p.mu.Unlock()
 	p.segments = append(p.segments, s)
 	return s, nil
+}
+
+// last returns the last segment, nil if there is none.
+func (p *partition) last() *segment {
+	p.mu.RLock()
+	defer p.mu.RUnlock()
+	if n := len(p.segments); n > 0 {
+		return p.segments[n-1]
+	}
+	return nil
 }
 
 // seal ends s at the next offset.
@@ -194,13 +201,12 @@ func (p *partition) seal(s *segment) {
 
 // saveIndex writes what the index file of the segment appended to lacks.
 func (p *partition) saveIndex() error {
-	p.mu.RLock()
-	var s *segment
-	var x *sparseIndex
-	if n := len(p.segments); n > 0 {
-		s = p.segments[n-1]
-		x = s.index
+	s := p.last()
+	if s == nil {
+		return nil
 	}
+	p.mu.RLock()
+	x := s.index
 	p.mu.RUnlock()
 	if x == nil {
 		return nil
@@ -210,10 +216,8 @@ func (p *partition) saveIndex() error {
 
 // publish lets readers see everything appended.
 func (p *partition) publish() {
-	if n := len(p.segments); n > 0 {
-		if s := p.segments[n-1]; s.limit.Load() == 0 {
-			s.bytes.Store(s.size)
-		}
+	if s := p.last(); s != nil && s.limit.Load() == 0 {
+		s.bytes.Store(s.size)
 	}
 	p.end.Store(uint64(p.next))
 	p.grown.broadcast()
