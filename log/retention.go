@@ -144,6 +144,9 @@ func (q *prefixQueue) run(checkpoint Index, most int) error {
 func (q *prefixQueue) due(checkpoint Index) []prefix {
 	q.mu.Lock()
 	defer q.mu.Unlock()
+	if len(q.pending) == 0 {
+		return nil
+	}
 	last := map[Partition]prefix{}
 	for _, d := range q.pending {
 		if d.index <= checkpoint {

@@ -67,7 +67,7 @@ type Flush struct {
 // Retention says how long a table's flushed changes stay in the log, where live queries and Kafka consumers find them, unless the table says
 // otherwise: until one of the two is exceeded. Parquet keeps them.
 type Retention struct {
-	Age   time.Duration `koanf:"age" doc:"age at which flushed changes leave the log; 0: never"`
+	Age   time.Duration `koanf:"age" doc:"age at which flushed changes leave the log, see retention.md; 0: never"`
 	Bytes size.Bytes    `koanf:"bytes" doc:"size of a table's log above which its oldest flushed segments go; 0: no limit"`
 }
 
