@@ -397,7 +397,9 @@ func TestSnapshotAfterDeletion(t *testing.T) {
 	writeTo(t, logs[0], 300)
 	deleteBefore(t, logs[0], p, 100)
 	deleteBefore(t, logs[0], all, logs[0].End(all))
-	eventually(t, "old segments are deleted", func() bool { return len(segmentFiles(t, logs[0], all)) == 0 })
+	for _, l := range logs[:2] {
+		eventually(t, "old segments are deleted on every node", func() bool { return len(segmentFiles(t, l, all)) == 0 })
+	}
 	for _, l := range logs[:2] {
 		if err := l.Checkpoint(testContext(t)); err != nil {
 			t.Fatal(err)

@@ -188,7 +188,8 @@ func (k *retentionRig) stopServer() {
 	}
 }
 
-// writeAndFollow writes and flushes, and follows by a live query, until stop. What missed returns then is empty if the live query had every row once.
+// writeAndFollow writes and flushes, and follows by a live query and by Kafka, until stop. What missed returns then is empty if the live query had every row once
+// and the consumer dense offsets.
 func (k *retentionRig) writeAndFollow() (stop func(), missed func() string) {
 	ctx, cancel := context.WithCancel(k.t.Context())
 	first := k.rows.Load()
@@ -220,6 +221,24 @@ func (k *retentionRig) writeAndFollow() (stop func(), missed func() string) {
 						twice.Add(1)
 					}
 				}
+			}
+		}
+	})
+	var skipped, consumed atomic.Int64
+	consumer, err := kgo.NewClient(kgo.SeedBrokers(k.server.Kafka), kgo.ConsumeTopics("shop.items"), kgo.ConsumeResetOffset(kgo.NewOffset().AtEnd()))
+	if err != nil {
+		k.t.Fatal(err)
+	}
+	work.Go(func() {
+		defer consumer.Close()
+		next := int64(-1)
+		for ctx.Err() == nil {
+			for _, r := range consumer.PollFetches(ctx).Records() {
+				if next >= 0 && r.Offset != next {
+					skipped.Add(1)
+				}
+				next = r.Offset + 1
+				consumed.Add(1)
 			}
 		}
 	})
@@ -256,8 +275,9 @@ func (k *retentionRig) writeAndFollow() (stop func(), missed func() string) {
 		work.Wait()
 	}
 	return stop, func() string {
-		if twice.Load() > 0 || reset.Load() > 0 {
-			return fmt.Sprintf("a live query that kept up saw %d rows twice and %d resets", twice.Load(), reset.Load())
+		if twice.Load() > 0 || reset.Load() > 0 || skipped.Load() > 0 || consumed.Load() == 0 {
+			return fmt.Sprintf("a live query that kept up saw %d rows twice and %d resets, a consumer had %d records and skipped %d times",
+				twice.Load(), reset.Load(), consumed.Load(), skipped.Load())
 		}
 		return ""
 	}
@@ -284,7 +304,9 @@ func (k *retentionRig) checkKafka(start int64) {
 	if err != nil || fromStart < start || fromStart > k.number(startOfItems) {
 		k.t.Errorf("from the beginning a consumer begins at %d, want %d, %v", fromStart, start, err)
 	}
-	at := func(o kgo.Offset) map[string]map[int32]kgo.Offset { return map[string]map[int32]kgo.Offset{"shop.items": {0: o}} }
+	at := func(o kgo.Offset) map[string]map[int32]kgo.Offset {
+		return map[string]map[int32]kgo.Offset{"shop.items": {0: o}}
+	}
 	if _, err := first(kgo.ConsumePartitions(at(kgo.NewOffset().At(0))), kgo.ConsumeResetOffset(kgo.NoResetOffset())); !errors.Is(err, kerr.OffsetOutOfRange) {
 		k.t.Errorf("offset 0: %v", err)
 	}
