@@ -1,9 +1,16 @@
 package bbolt
 
 import (
+	"os"
 	"testing"
 
 	"go.uber.org/goleak"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	if dir := os.Getenv(damagedDirEnv); dir != "" {
+		tryDamage(dir)
+		return
+	}
+	goleak.VerifyTestMain(m)
+}
