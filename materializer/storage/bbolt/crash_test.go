@@ -207,7 +207,7 @@ func (r *crashRig) lose(before, after files, torn bool) string {
 	for at := range 2 {
 		meta := content[at*page : (at+1)*page]
 		if written := is[at*page : (at+1)*page]; torn && string(meta) != string(written) {
-			copy(meta[:24], written)                              // the header of the page and the magic
+			copy(meta[:24], written)                                 // the header of the page and the magic
 			binary.LittleEndian.PutUint64(meta[48:], r.rng.Uint64()) // the middle of the meta data
 		}
 	}

@@ -137,9 +137,19 @@ func tryDamage(dir string) {
 		case got == expect:
 			fmt.Println(kind, "harmless")
 		default:
-			fmt.Println(kind, "UNNOTICED")
+			fmt.Println(kind, "UNNOTICED", firstDifference(got, expect))
 		}
 	}
+}
+
+func firstDifference(got, want string) string {
+	g, w := strings.Split(got, "\n"), strings.Split(want, "\n")
+	for i, line := range g {
+		if i >= len(w) || w[i] != line {
+			return fmt.Sprintf("%q for %q", line, w[min(i, len(w)-1)])
+		}
+	}
+	return fmt.Sprintf("%d lines for %d", len(g), len(w))
 }
 
 // hurtStore flips a bit of a file, blanks a stretch, or cuts the file short.
@@ -163,7 +173,7 @@ func hurtStore(dir string, rng *rand.Rand) (kind string) {
 	default:
 		kind = "flipped"
 		if rng.IntN(2) == 0 {
-			at = at &^ 4095 + rng.IntN(200) // the head of a page decides most
+			at = at&^4095 + rng.IntN(200) // the head of a page decides most
 		}
 		content[min(at, len(content)-1)] ^= 1 << rng.IntN(8)
 	}
@@ -204,7 +214,7 @@ func TestDamage(t *testing.T) {
 				outcomes[outcome]++
 			}
 			if strings.Contains(outcome, "UNNOTICED") {
-				t.Errorf("attempt %d: damage went unnoticed", n)
+				t.Errorf("attempt %d: damage went unnoticed: %s", n, outcome)
 			}
 		}
 		switch {

@@ -12,10 +12,9 @@ import (
 )
 
 const (
-	name     = "FLOOR"
-	tempName = "FLOOR.tmp"
-	magic    = "kalamflr"
-	size     = len(magic) + 8 + 4
+	name  = "FLOOR"
+	magic = "kalamflr"
+	size  = len(magic) + 8 + 4
 )
 
 // ErrBehind reports a store that has lost what a sync made durable, or the loss of its floor file.
@@ -25,12 +24,20 @@ var ErrBehind = errors.New("the state store has gone back behind its last sync, 
 func Write(fs vfs.FS, dir string, generation uint64) error {
 	buf := binary.LittleEndian.AppendUint64([]byte(magic), generation)
 	buf = binary.LittleEndian.AppendUint32(buf, crc32.Checksum(buf, crc32.MakeTable(crc32.Castagnoli)))
-	temp := fs.PathJoin(dir, tempName)
-	if err := writeSynced(fs, temp, buf); err != nil {
+	if err := WriteFile(fs, dir, name, buf); err != nil {
 		return fmt.Errorf("write floor file: %w", err)
 	}
+	return nil
+}
+
+// WriteFile replaces a small file in dir; on return it survives a power loss, and before either the old or the new content does.
+func WriteFile(fs vfs.FS, dir, name string, content []byte) error {
+	temp := fs.PathJoin(dir, name+".tmp")
+	if err := writeSynced(fs, temp, content); err != nil {
+		return err
+	}
 	if err := fs.Rename(temp, fs.PathJoin(dir, name)); err != nil {
-		return fmt.Errorf("write floor file: %w", err)
+		return err
 	}
 	return syncDir(fs, dir)
 }

@@ -1,8 +1,10 @@
 package writeback
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
+	"slices"
 
 	"kalamlog.dev/kalam/materializer/storage"
 	"kalamlog.dev/kalam/materializer/storage/floor"
@@ -105,6 +107,7 @@ func (b *Backend) freeze(refuseClosed bool) (*batchOfFlush, error) {
 			f.born = append(f.born, s)
 		}
 	}
+	slices.SortFunc(f.born, func(a, b Space) int { return cmp.Compare(a.ID, b.ID) })
 	b.registryCells(b.active)
 	f.cells, b.frozen = b.active, b.active
 	b.active, b.shared = newLayer(), nil

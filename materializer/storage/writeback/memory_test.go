@@ -11,7 +11,7 @@ type memory struct {
 	mu      sync.Mutex
 	content *layer
 	writes  atomic.Int64
-	failing error // of writes to come
+	failing error  // of writes to come
 	writing func() // called before each write
 }
 

@@ -207,7 +207,9 @@ func (v *view) merge(s Space, c chunk, from, to []byte, reverse bool, yield func
 	}
 }
 
-func outside(key, from, to []byte) bool { return bytes.Compare(key, from) < 0 || bytes.Compare(key, to) >= 0 }
+func outside(key, from, to []byte) bool {
+	return bytes.Compare(key, from) < 0 || bytes.Compare(key, to) >= 0
+}
 
 // pick takes the cell that is due from the first of the sources that has it, and the same key from all others.
 func pick(sources []source, reverse bool) (first cell, ok bool) {
