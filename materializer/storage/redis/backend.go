@@ -44,6 +44,7 @@ func openBase(o Options) (*base, error) {
 	}
 	c.ReadTimeout, c.WriteTimeout = o.Timeout, o.Timeout
 	c.ContextTimeoutEnabled = true
+	c.DialerRetries = 1
 	c.MaxRetries = -1 // a write that was lost on its way back must not be done again unseen
 	c.MaintNotificationsConfig = &maintnotifications.Config{Mode: maintnotifications.ModeDisabled}
 	b := &base{client: goredis.NewClient(c), prefix: o.Prefix, timeout: o.Timeout}

@@ -41,7 +41,9 @@ func TestServersThatForget(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			server := redistest.Start(t, tt.settings...)
-			s, err := readSettings(t.Context(), server.Client())
+			c := server.Client()
+			defer c.Close()
+			s, err := readSettings(t.Context(), c)
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -1,7 +1,6 @@
 package writeback
 
 import (
-	"encoding/binary"
 	"errors"
 	"fmt"
 
@@ -154,7 +153,8 @@ func (b *Backend) createLocked(p storage.PartitionName) {
 	b.partitions = b.partitions.with(p, s.ID)
 	b.epoch++
 	b.fresh[s.ID] = s
-	b.active.set(cell{key: partitionKey(p), value: binary.AppendUvarint(nil, s.ID)})
+	// The flush that takes it to the base says when that was.
+	b.active.set(cell{key: partitionKey(p), value: appendPartition(s.ID, 0)})
 }
 
 func (b *Backend) dropLocked(p storage.PartitionName) {

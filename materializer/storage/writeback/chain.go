@@ -12,7 +12,8 @@ import (
 )
 
 // A record is what the base holds under a key: CRC-32C of the space, the key and what follows (4), hash of the next key of the space (8), value. The
-// records of a space form a chain from its head, a key below all others, to the end: a key that is missing, strays or is another space's breaks it.
+// records of a space form a chain from its head, a key below all others, to the end: a key that is missing, strays or is another space's breaks it. The
+// head's value is the generation, the number of the flush, in which the space last changed; the registry knows it too.
 const recordHeader = 4 + 8
 
 // First bytes of the base's keys.
@@ -112,10 +113,11 @@ const aroundMany = 512
 
 // weaver turns the new cells of a space into the writes that keep its chain whole.
 type weaver struct {
-	space Space
-	born  bool // the space is not in the base yet
-	emit  func(Write)
-	was   func(key, value []byte) // told what the base held under each key before; nil value: nothing
+	space      Space
+	generation uint64
+	born       bool // the space is not in the base yet
+	emit       func(Write)
+	was        func(key, value []byte) // told what the base held under each key before; nil value: nothing
 
 	// live is the last record of the new chain that is known so far, whose next is not; last is the last key woven, above the base's link behind it.
 	live  *link
@@ -132,8 +134,8 @@ type link struct {
 
 // weave emits the writes for cells, which ascend.
 func (w *weaver) weave(r Reader, cells []cell) error {
-	if w.born {
-		w.live = &link{key: headKey, fresh: true}
+	if err := w.begin(r); err != nil {
+		return err
 	}
 	for len(cells) > 0 {
 		some := cells[:min(len(cells), aroundMany)]
@@ -161,8 +163,37 @@ func (w *weaver) weave(r Reader, cells []cell) error {
 	return nil
 }
 
+// begin takes the head as the first record: it always changes.
+func (w *weaver) begin(r Reader) error {
+	w.live = &link{key: headKey, value: binary.AppendUvarint(nil, w.generation), fresh: true}
+	w.last, w.above = headKey, endOfChain
+	if w.born {
+		return nil
+	}
+	next, _, err := readHead(r, w.space)
+	w.above = next
+	return err
+}
+
+// readHead returns the hash of the first key of s, and the generation of s.
+func readHead(r Reader, s Space) (next, generation uint64, err error) {
+	records, err := r.Values(s, [][]byte{headKey})
+	if err != nil {
+		return 0, 0, err
+	}
+	next, value, err := openRecord(s, headKey, records[0])
+	if err != nil {
+		return 0, 0, err
+	}
+	generation, n := binary.Uvarint(value)
+	if n != len(value) {
+		return 0, 0, damage(s, "its head has no meaning")
+	}
+	return next, generation, nil
+}
+
 func (w *weaver) add(c cell, n neighbours) {
-	if !w.born && (w.live == nil || bytes.Compare(n.below.Key, w.last) > 0) {
+	if bytes.Compare(n.below.Key, w.last) > 0 {
 		// Records that stay as they are lie between the last key and this one.
 		w.settle(w.above)
 		w.live = &link{key: n.below.Key, value: n.below.Value, next: n.next}
@@ -180,7 +211,7 @@ func (w *weaver) add(c cell, n neighbours) {
 
 // settle writes the live record, whose successor is known now.
 func (w *weaver) settle(next uint64) {
-	if l := w.live; l != nil && (l.fresh || l.next != next) {
+	if l := w.live; l.fresh || l.next != next {
 		record := appendRecord(make([]byte, 0, recordHeader+len(l.value)), w.space, l.key, next, l.value)
 		w.emit(Write{Space: w.space, Key: l.key, Value: record})
 	}

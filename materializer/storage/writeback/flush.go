@@ -101,6 +101,9 @@ func (b *Backend) freeze(refuseClosed bool) (*batchOfFlush, error) {
 	}
 	for p, id := range b.partitions {
 		f.live[id] = Space{ID: id, Name: p}
+		if _, fresh := b.fresh[id]; fresh || b.active.touches(id) {
+			b.active.set(cell{key: partitionKey(p), value: appendPartition(id, b.generation+1)})
+		}
 	}
 	for id := range b.fresh {
 		if s, ok := f.live[id]; ok {
@@ -161,7 +164,7 @@ func (b *Backend) weaveAll(f *batchOfFlush) ([]Write, error) {
 			born[s.ID] = true
 		}
 		weave := func(s Space, cells []cell) error {
-			w := &weaver{space: s, born: born[s.ID], emit: func(w Write) { writes = append(writes, w) }}
+			w := &weaver{space: s, generation: b.generation + 1, born: born[s.ID], emit: func(w Write) { writes = append(writes, w) }}
 			w.was = func(key, value []byte) {
 				if f.before != nil {
 					undo.set(cell{space: s.ID, key: key, value: value, gone: value == nil})

@@ -54,6 +54,13 @@ func (l *layer) find(space uint64, key []byte) (cell, bool) {
 	return l.cells.Get(cell{space: space, key: key})
 }
 
+// touches reports whether the layer says anything about a space.
+func (l *layer) touches(space uint64) bool {
+	it := l.cells.Iter()
+	defer it.Release()
+	return it.Seek(cell{space: space}) && it.Item().space == space
+}
+
 // copy returns a layer of the same cells. Neither shows what is set in the other later.
 func (l *layer) copy() *layer { return &layer{origin: l.origin, cells: l.cells.Copy(), bytes: l.bytes} }
 

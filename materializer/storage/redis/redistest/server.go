@@ -4,6 +4,7 @@ package redistest
 import (
 	"bytes"
 	"context"
+	"errors"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -23,6 +24,7 @@ type Server struct {
 	socket string
 	args   []string
 	cmd    *exec.Cmd
+	exited chan struct{} // closed when cmd has ended
 	output bytes.Buffer
 }
 
@@ -50,50 +52,55 @@ func (s *Server) URL() string { return "unix://" + s.socket }
 // Restart starts the server again in its directory, after Kill. It returns when the server answers, which it does before its data is loaded.
 func (s *Server) Restart() {
 	s.t.Helper()
-	args := append([]string{"--port", "0", "--unixsocket", s.socket, "--dir", s.Dir, "--save", "", "--daemonize", "no"}, s.args...)
-	s.cmd = exec.Command(path(s.t), args...) //nolint:noctx // killed with the test
-	s.cmd.Stdout, s.cmd.Stderr = &s.output, &s.output
-	s.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
-	if err := s.cmd.Start(); err != nil {
-		s.t.Fatal(err)
-	}
-	s.awaitAnswer()
-}
-
-// awaitAnswer fails the test if the server ends instead.
-func (s *Server) awaitAnswer() {
-	s.t.Helper()
-	if err := s.Await(30 * time.Second); err != nil {
+	if err := s.TryRestart(); err != nil {
 		s.Kill()
 		s.t.Fatalf("redis-server does not start: %v\n%s", err, s.output.String())
 	}
 }
 
-// Await returns when the server answers, or why it does not.
-func (s *Server) Await(patience time.Duration) error {
+// TryRestart is Restart with an error if the server ends instead.
+func (s *Server) TryRestart() error {
+	args := append([]string{"--port", "0", "--unixsocket", s.socket, "--dir", s.Dir, "--save", "", "--daemonize", "no"}, s.args...)
+	s.cmd = exec.Command(path(s.t), args...) //nolint:noctx // killed with the test
+	s.cmd.Stdout, s.cmd.Stderr = &s.output, &s.output
+	s.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	if err := s.cmd.Start(); err != nil {
+		return err
+	}
+	exited := make(chan struct{})
+	s.exited = exited
+	go func() {
+		defer close(exited)
+		_ = s.cmd.Wait()
+	}()
+	return s.await(30 * time.Second)
+}
+
+// await returns when the server answers and has loaded its data, or why it does not.
+func (s *Server) await(patience time.Duration) error {
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
 	c := s.Client()
 	defer c.Close()
 	for {
 		err := c.Ping(ctx).Err()
-		if _, answer := err.(goredis.Error); err == nil || answer { //nolint:errorlint // an answer is not wrapped
+		if err == nil {
 			return nil
-		}
-		if ctx.Err() != nil || s.cmd.ProcessState != nil {
-			return err
 		}
 		retry := time.NewTimer(10 * time.Millisecond)
 		select {
 		case <-retry.C:
+		case <-s.exited:
+			return errors.New("it ended")
 		case <-ctx.Done():
+			return err
 		}
 	}
 }
 
 // Client returns a client that the caller closes.
 func (s *Server) Client() *goredis.Client {
-	return goredis.NewClient(&goredis.Options{Network: "unix", Addr: s.socket, MaxRetries: -1})
+	return goredis.NewClient(&goredis.Options{Network: "unix", Addr: s.socket, MaxRetries: -1, DialerRetries: 1})
 }
 
 // Do runs one command.
@@ -110,13 +117,16 @@ func (s *Server) Do(args ...any) any {
 
 // Kill kills the server with SIGKILL and waits for its end. It may be called again.
 func (s *Server) Kill() {
-	if s.cmd == nil {
+	if s.cmd == nil || s.exited == nil {
 		return
 	}
-	_ = s.cmd.Process.Kill()
-	_ = s.cmd.Wait()
-	s.cmd = nil
+	_ = s.Signal()
+	<-s.exited
+	_ = os.Remove(s.socket)
 }
+
+// Signal sends SIGKILL to the server. Unlike the other methods it may be called beside them.
+func (s *Server) Signal() error { return s.cmd.Process.Kill() }
 
 var installing sync.Mutex
 
