@@ -109,7 +109,8 @@ oidc = "x"
 peers = ["1=a:1"]
 groups = 3
 [storage]
-backend = "redis"
+backend = "redsi"
+redis_prefix = "a b"
 [session_cache]
 ttl_seconds = 5
 [log]
@@ -127,7 +128,7 @@ level = "debgu"
 		"unknown section [sevrer]; did you mean server?",
 		"auth.oidc: this version has no authentication",
 		"cluster.peers: this version runs on one node only",
-		"cluster.groups: ", `storage.backend: this version has the backend "pebble" only`, "session_cache: ",
+		"cluster.groups: ", `storage.backend: "redsi" is not one of pebble, bbolt, redis; did you mean redis?`, `storage.redis_prefix: "a b"`, "session_cache: ",
 		`log.level: "debgu" is not one of debug, info, warn, error; did you mean debug?`,
 		"unknown variable KALAM_SERVER_KAFFKA; did you mean KALAM_SERVER_KAFKA?",
 		"KALAM_FLUSH_ROWS: want a whole number",
@@ -138,6 +139,29 @@ level = "debgu"
 	}
 	if t.Failed() {
 		t.Log(err)
+	}
+}
+
+func TestRedis(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct{ backend, address, fault string }{
+		{BackendRedis, "redis://127.0.0.1:6379/0", ""},
+		{BackendRedis, "rediss://user:secret@redis.example:6379", ""},
+		{BackendRedis, "unix:///run/redis/socket?db=2", ""},
+		{BackendBbolt, "", ""},
+		{BackendRedis, "", "storage.redis: the backend redis needs"},
+		{BackendPebble, "redis://127.0.0.1:6379", "storage.redis: the backend is pebble"},
+		{BackendRedis, "user:secret@host", "storage.redis: this is no address"},
+	} {
+		c := Default()
+		c.Storage.Backend, c.Storage.Redis = tt.backend, tt.address
+		err := c.Validate()
+		if (err == nil) != (tt.fault == "") || err != nil && !strings.Contains(err.Error(), tt.fault) {
+			t.Errorf("%s at %q: %v, want %q", tt.backend, tt.address, err, tt.fault)
+		}
+		if err != nil && strings.Contains(err.Error(), "secret") {
+			t.Errorf("the fault shows a password: %v", err)
+		}
 	}
 }
 

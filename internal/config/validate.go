@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -116,8 +117,32 @@ func (c Config) choices() []error {
 	if c.Server.Data == "" {
 		faults = append(faults, errors.New("server.data: a data directory is needed"))
 	}
+	oneOf("storage.backend", c.Storage.Backend, BackendPebble, BackendBbolt, BackendRedis)
+	faults = append(faults, c.Storage.redis()...)
 	oneOf("log.level", c.Log.Level, "debug", "info", "warn", "error")
 	oneOf("log.format", c.Log.Format, "text", "json")
+	return faults
+}
+
+var (
+	redisAddress = regexp.MustCompile(`^(redis|rediss)://[^/]+(/.*)?$|^unix:///.+$`)
+	redisPrefix  = regexp.MustCompile(`^[a-zA-Z0-9/_.-]{1,50}$`)
+)
+
+// redis checks the settings of the backend redis. Faults do not show the address, which may hold a password.
+func (s Storage) redis() []error {
+	var faults []error
+	switch {
+	case s.Backend == BackendRedis && s.Redis == "":
+		faults = append(faults, errors.New("storage.redis: the backend redis needs the address of a server, such as redis://127.0.0.1:6379/0"))
+	case s.Backend != BackendRedis && s.Redis != "":
+		faults = append(faults, fmt.Errorf("storage.redis: the backend is %s; set storage.backend = %q, or remove the key", s.Backend, BackendRedis))
+	case s.Redis != "" && !redisAddress.MatchString(s.Redis):
+		faults = append(faults, errors.New("storage.redis: this is no address: want redis://host:port/db, rediss://host:port/db or unix:///path"))
+	}
+	if !redisPrefix.MatchString(s.RedisPrefix) {
+		faults = append(faults, fmt.Errorf("storage.redis_prefix: %q is not 1 to 50 letters, digits and /_.-", s.RedisPrefix))
+	}
 	return faults
 }
 
@@ -133,6 +158,5 @@ func (c Config) unavailable() []error {
 	refuse(len(c.Cluster.Peers) > 0, "cluster.peers: this version runs on one node only; remove the key")
 	refuse(c.Cluster.Groups != d.Cluster.Groups, "cluster.groups: this version has exactly one Raft group; remove the key or set it to 1")
 	refuse(c.SessionCache != d.SessionCache, "session_cache: this version has no session cache to bound; remove the section")
-	refuse(c.Storage.Backend != d.Storage.Backend, "storage.backend: this version has the backend %q only, not %q", d.Storage.Backend, c.Storage.Backend)
 	return faults
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"os"
 
 	goredis "github.com/redis/go-redis/v9"
@@ -68,4 +69,13 @@ func (b *base) start(o Options) error {
 		return err
 	}
 	return b.claim(ctx, o.Dir)
+}
+
+// LogTo has the client library's own messages, which belong to the process and not to a client, go to logger.
+func LogTo(logger *slog.Logger) { goredis.SetLogger(clientLogger{logger}) }
+
+type clientLogger struct{ to *slog.Logger }
+
+func (l clientLogger) Printf(ctx context.Context, format string, args ...any) {
+	l.to.DebugContext(ctx, "redis client", "message", fmt.Sprintf(format, args...))
 }
