@@ -2,14 +2,19 @@ package materializer
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
+	"io"
 	"math/rand/v2"
 	"slices"
+	"strings"
 	"sync/atomic"
 	"testing"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
+	"github.com/lni/dragonboat/v4/statemachine"
 
+	"kalamlog.dev/kalam/internal/problem"
 	"kalamlog.dev/kalam/log"
 	"kalamlog.dev/kalam/materializer/storage"
 	"kalamlog.dev/kalam/materializer/storage/bbolt"
@@ -136,6 +141,41 @@ func TestCutOffRestoreOverBackends(t *testing.T) {
 			}
 		}
 	})
+}
+
+// TestSnapshotOverrun: a snapshot that its backend gave up is one to try again, not a failure of the replica.
+func TestSnapshotOverrun(t *testing.T) {
+	dir := t.TempDir()
+	l := openLedger(t, nil, func(o *Options) {
+		o.Backend = func(before func() error) (storage.Backend, error) {
+			return bbolt.Open(bbolt.Options{Dir: dir, BeforeDurable: before, UndoBytes: 4 << 10})
+		}
+	})
+	users := l.createTable(usersTable(1))
+	write := func() {
+		for i := range int64(50) {
+			l.mustWrite(l.row(users, Upsert, big(i), str(strings.Repeat("x", 100)), big(i)))
+		}
+		if err := l.m.Sync(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	write()
+	view, err := l.m.Prepare()
+	if err != nil {
+		t.Fatal(err)
+	}
+	rows := l.view()
+	write()
+	if err := l.m.Save(view, io.Discard, nil); !errors.Is(err, statemachine.ErrSnapshotAborted) {
+		t.Errorf("Save: %v", err)
+	}
+	for _, err := range rows.Scan(users, 0, storage.Range{}) {
+		if !problem.Is(err, problem.Overloaded) {
+			t.Errorf("Scan: %v", err)
+		}
+	}
+	l.verify()
 }
 
 // TestModelOverBackends is TestModel's random batches over each backend, compared with the maps and with the fold of the changes.

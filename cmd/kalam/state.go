@@ -35,7 +35,7 @@ func openState(settings config.Config, logger *slog.Logger) func(func() error) (
 		}
 		switch backend {
 		case config.BackendBbolt:
-			return bbolt.Open(bbolt.Options{Dir: dir, BeforeDurable: beforeDurable, Logger: logger})
+			return bbolt.Open(bbolt.Options{Dir: dir, BeforeDurable: beforeDurable, Logger: logger, UndoBytes: int(settings.Storage.UndoBytes)})
 		case config.BackendRedis:
 			redis.LogTo(logger)
 			return redis.Open(redis.Options{
@@ -44,6 +44,7 @@ func openState(settings config.Config, logger *slog.Logger) func(func() error) (
 				Dir:           dir,
 				BeforeDurable: beforeDurable,
 				Logger:        logger,
+				UndoBytes:     int(settings.Storage.UndoBytes),
 			})
 		default:
 			return pebble.Open(pebble.Options{Dir: dir, CacheBytes: int64(settings.Storage.Cache), BeforeDurable: beforeDurable, Logger: logger})

@@ -101,6 +101,7 @@ func (c Config) ranges() []error {
 	between("limits.idempotency_max", int64(c.Limits.IdempotencyMax), 1, 1e9)
 	between("limits.idempotency_age (nanoseconds)", int64(c.Limits.IdempotencyAge), 1e9, 1<<62)
 	between("storage.cache", int64(c.Storage.Cache), 1<<20, large)
+	between("storage.undo_bytes", int64(c.Storage.UndoBytes), 1<<20, large)
 	between("storage.segment_bytes", int64(c.Storage.SegmentBytes), 1<<20, 4<<30)
 	between("storage.default_partitions", int64(c.Storage.DefaultPartitions), 1, 1024)
 	between("server.shutdown_timeout (nanoseconds)", int64(c.Server.ShutdownTimeout), 1e6, 1<<62)

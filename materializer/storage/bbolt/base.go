@@ -152,13 +152,10 @@ func (r reader) Around(s writeback.Space, keys [][]byte) ([]writeback.Around, er
 
 // below returns the pair before key.
 func below(c *bolt.Cursor, key []byte) writeback.Pair {
-	k, v := c.Seek(key)
-	if k == nil {
-		k, v = c.Last()
-	} else {
-		k, v = c.Prev()
+	if k, _ := c.Seek(key); k == nil {
+		return pair(c.Last())
 	}
-	return pair(k, v)
+	return pair(c.Prev())
 }
 
 // pair copies what the memory map holds only until the transaction ends.

@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"math/rand/v2"
 	"os"
 	"os/exec"
@@ -108,7 +109,7 @@ func writeOn(dir string) (string, error) {
 // attempts are read from dir by a process of its own: dir/sound has the store, dir/next the number of the first attempt. It prints a line for each.
 const attempts = 500
 
-func tryDamage(dir string) {
+func tryDamage(dir string, out io.Writer) {
 	debug.SetMaxStack(32 << 20)
 	first, err := strconv.Atoi(os.Getenv("BBOLT_DAMAGED_FIRST"))
 	if err != nil {
@@ -123,7 +124,7 @@ func tryDamage(dir string) {
 		panic(err)
 	}
 	for i := first; i < attempts; i++ {
-		fmt.Printf("%d ", i)
+		fmt.Fprintf(out, "%d ", i)
 		hurt := copyDir(filepath.Join(dir, "sound"), filepath.Join(dir, "hurt"))
 		kind := hurtStore(hurt, rand.New(rand.NewPCG(11, uint64(i))))
 		read, expect := readAll, want
@@ -133,11 +134,11 @@ func tryDamage(dir string) {
 		got, err := read(hurt)
 		switch {
 		case err != nil:
-			fmt.Println(kind, "found")
+			fmt.Fprintln(out, kind, "found")
 		case got == expect:
-			fmt.Println(kind, "harmless")
+			fmt.Fprintln(out, kind, "harmless")
 		default:
-			fmt.Println(kind, "UNNOTICED", firstDifference(got, expect))
+			fmt.Fprintln(out, kind, "UNNOTICED", firstDifference(got, expect))
 		}
 	}
 }

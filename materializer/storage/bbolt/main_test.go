@@ -9,7 +9,7 @@ import (
 
 func TestMain(m *testing.M) {
 	if dir := os.Getenv(damagedDirEnv); dir != "" {
-		tryDamage(dir)
+		tryDamage(dir, os.Stdout)
 		return
 	}
 	goleak.VerifyTestMain(m)

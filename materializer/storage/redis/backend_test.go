@@ -3,6 +3,7 @@ package redis
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"path/filepath"
 	"strings"
 	"sync/atomic"
@@ -47,14 +48,47 @@ func TestServersThatForget(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if s.atLeast(7, 2) && strings.Contains(tt.hint, "appendfsync") {
-				return // such a server syncs when it is asked to
+			b, err := Open(Options{URL: server.URL(), Prefix: "k", Dir: t.TempDir()})
+			if err == nil {
+				err = b.Close()
 			}
-			_, err = Open(Options{URL: server.URL(), Prefix: "k", Dir: t.TempDir()})
+			if s.atLeast(7, 2) && strings.Contains(tt.hint, "appendfsync") {
+				check(t, err) // such a server syncs when it is asked to
+				return
+			}
 			if !errors.Is(err, ErrNotDurable) || !strings.Contains(err.Error(), tt.hint) {
 				t.Errorf("Open: %v; want %q in it", err, tt.hint)
 			}
 		})
+	}
+}
+
+// TestDurability has servers that are not installed here.
+func TestDurability(t *testing.T) {
+	sound := settings{"role": "master", "maxmemory": "0", "aof_enabled": "1", "appendfsync": "always", "no-appendfsync-on-rewrite": "no", "redis_version": "6.0.1"}
+	for _, tt := range []struct {
+		change settings
+		want   durability
+		hint   string
+	}{
+		{settings{}, syncsAlways, ""},
+		{settings{"maxmemory": "100", "maxmemory_policy": "noeviction"}, syncsAlways, ""},
+		{settings{"appendfsync": "everysec", "redis_version": "7.2.0"}, syncsOnWait, ""},
+		{settings{"appendfsync": "", "no-appendfsync-on-rewrite": "", "redis_version": "8.0.1"}, syncsOnWait, ""},
+		{settings{"no-appendfsync-on-rewrite": "yes", "redis_version": "10.0.0"}, syncsOnWait, ""},
+		{settings{"appendfsync": "everysec", "redis_version": "7.0.15"}, 0, "appendfsync always"},
+		{settings{"appendfsync": "", "redis_version": "7.1.9"}, 0, "appendfsync always"},
+		{settings{"appendfsync": "everysec", "redis_version": "unknown"}, 0, "appendfsync always"},
+		{settings{"role": "slave"}, 0, "name the primary"},
+		{settings{"maxmemory": "100", "maxmemory_policy": "volatile-ttl"}, 0, "noeviction"},
+		{settings{"aof_enabled": "0", "redis_version": "8.0.0"}, 0, "appendonly yes"},
+	} {
+		s := maps.Clone(sound)
+		maps.Copy(s, tt.change)
+		how, err := s.durability()
+		if (err == nil) != (tt.hint == "") || err != nil && !strings.Contains(err.Error(), tt.hint) || err == nil && how != tt.want {
+			t.Errorf("%v: %d, %v; want %d, %q", tt.change, how, err, tt.want, tt.hint)
+		}
 	}
 }
 

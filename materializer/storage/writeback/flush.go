@@ -20,10 +20,10 @@ func (b *Backend) full() int {
 // makeRoom starts a flush in the background when enough has come together for one, and waits when twice as much has. A flush that fails shows in the
 // commits after it.
 func (b *Backend) makeRoom() error {
-	switch full := b.full(); {
-	case full == 0:
+	switch b.full() {
+	case 0:
 		return nil
-	case full == 1:
+	case 1:
 		b.flushLater()
 		return nil
 	}

@@ -34,8 +34,7 @@ var Durable = []string{"--appendonly", "yes", "--appendfsync", "always", "--no-a
 // Start starts a server with further settings and returns when it answers.
 func Start(t testing.TB, settings ...string) *Server {
 	t.Helper()
-	// A socket's path has little room, which a test's directory may take up.
-	dir, err := os.MkdirTemp("", "redis")
+	dir, err := os.MkdirTemp("", "redis") //nolint:usetesting // a socket's path has little room, which the name of a test may take up
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -81,7 +80,7 @@ func (s *Server) await(patience time.Duration) error {
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
 	c := s.Client()
-	defer c.Close()
+	defer func() { _ = c.Close() }()
 	for {
 		err := c.Ping(ctx).Err()
 		if err == nil {
@@ -107,7 +106,7 @@ func (s *Server) Client() *goredis.Client {
 func (s *Server) Do(args ...any) any {
 	s.t.Helper()
 	c := s.Client()
-	defer c.Close()
+	defer func() { _ = c.Close() }()
 	answer, err := c.Do(context.Background(), args...).Result()
 	if err != nil {
 		s.t.Fatalf("redis: %v: %v", args, err)
