@@ -35,11 +35,14 @@ func TestKilledServer(t *testing.T) {
 		}
 		written = at
 		check(t, b.CreatePartition("n"), b.CreatePartition("pad"))
-		kill := time.AfterFunc(time.Duration(20+rng.IntN(60))*time.Millisecond, func() { _ = server.Signal() })
+		killAt := written + 30 + rng.Uint64N(30)
 		for {
 			written++
+			if written == killAt { // not before the next write, and so within one of the next Syncs or between them
+				time.AfterFunc(time.Duration(rng.IntN(10_000))*time.Microsecond, func() { _ = server.Signal() })
+			}
 			writeCounter(t, b, written, rng)
-			if rng.IntN(10) > 0 {
+			if rng.IntN(5) > 0 {
 				continue
 			}
 			if err := b.Sync(); err != nil {
@@ -50,14 +53,14 @@ func TestKilledServer(t *testing.T) {
 		if err := b.Put("n", []byte("n"), nil); err == nil {
 			t.Fatal("a write after the failure was accepted")
 		}
-		kill.Stop()
 		check(t, b.Close())
 		server.Kill()
 		server.Restart()
 	}
-	if synced < 100 {
-		t.Errorf("only %d writes were synced: the rounds were too short", synced)
+	if synced == 0 {
+		t.Error("nothing was synced")
 	}
+	t.Logf("%d writes, %d synced", written, synced)
 }
 
 func writeCounter(t *testing.T, b storage.Backend, n uint64, rng *rand.Rand) {
