@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"path/filepath"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
 
@@ -24,7 +23,7 @@ func Open(o Options) (storage.Backend, error) {
 	if err := makeDir(o.Dir); err != nil {
 		return nil, err
 	}
-	b, err := openBase(filepath.Join(o.Dir, fileName))
+	b, err := openBase(o.Dir)
 	if err != nil {
 		return nil, fmt.Errorf("open state store: %w", err)
 	}

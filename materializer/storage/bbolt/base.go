@@ -4,14 +4,19 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
 	"runtime/debug"
 	"slices"
 	"time"
 
+	"github.com/cockroachdb/pebble/v2/vfs"
 	bolt "go.etcd.io/bbolt"
 	berrors "go.etcd.io/bbolt/errors"
 
 	"kalamlog.dev/kalam/materializer/storage"
+	"kalamlog.dev/kalam/materializer/storage/floor"
 	"kalamlog.dev/kalam/materializer/storage/writeback"
 )
 
@@ -24,8 +29,17 @@ type base struct {
 // lockWait is how long to wait for another process to let go of the file.
 const lockWait = time.Second
 
-func openBase(path string) (*base, error) {
+// condemnedName is the file beside the store that keeps it from being opened. It says why.
+const condemnedName = "DAMAGED"
+
+func openBase(dir string) (*base, error) {
+	path := filepath.Join(dir, fileName)
 	b := &base{path: path}
+	if why, err := os.ReadFile(filepath.Join(dir, condemnedName)); err == nil {
+		return nil, fmt.Errorf("open %s: %w, as found before: %s", path, storage.ErrDamaged, why)
+	} else if !errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("open %s: %w", path, err)
+	}
 	err := b.guard(func() (err error) {
 		b.db, err = bolt.Open(path, 0o600, &bolt.Options{
 			Timeout:      lockWait,
@@ -64,8 +78,37 @@ func (b *base) Read(f func(writeback.Reader) error) error {
 	})
 }
 
-// Write implements writeback.Base.
+// Write implements writeback.Base. A key in an inner page that damage has changed leads bbolt to put what is written beside the page where it is looked for, so all of it is
+// read back; a file that does not hold it is not opened again.
 func (b *base) Write(writes []writeback.Write) error {
+	if err := b.update(writes); err != nil {
+		return err
+	}
+	err := b.guard(func() error {
+		return b.db.View(func(tx *bolt.Tx) error { return readBack(tx, writes) })
+	})
+	if err != nil {
+		err = errors.Join(err, b.condemn(err))
+	}
+	return err
+}
+
+// readBack returns ErrDamaged if a write is not found. The buckets of spaces that were removed are not looked for.
+func readBack(tx *bolt.Tx, writes []writeback.Write) error {
+	for _, w := range writes {
+		if w.Key == nil {
+			continue
+		}
+		bucket := tx.Bucket([]byte(w.Space.String()))
+		if bucket == nil || !bytes.Equal(bucket.Get(w.Key), w.Value) {
+			return fmt.Errorf("partition %s: key %x was written and is not there: %w", w.Space, w.Key, storage.ErrDamaged)
+		}
+	}
+	return nil
+}
+
+// update does the writes, durably.
+func (b *base) update(writes []writeback.Write) error {
 	return b.guard(func() error {
 		return b.db.Update(func(tx *bolt.Tx) error {
 			var at writeback.Space
@@ -101,6 +144,11 @@ func write(tx *bolt.Tx, bucket *bolt.Bucket, w writeback.Write) error {
 	}
 }
 
+// condemn keeps the store from being opened again.
+func (b *base) condemn(why error) error {
+	return floor.WriteFile(vfs.Default, filepath.Dir(b.path), condemnedName, []byte(why.Error()+"\n"))
+}
+
 func (b *base) Close() error {
 	return b.guard(func() error { return b.db.Close() })
 }
@@ -124,9 +172,8 @@ func (r reader) Values(s writeback.Space, keys [][]byte) ([][]byte, error) {
 		return values, nil
 	}
 	for i, key := range keys {
-		if k, v := c.Seek(key); bytes.Equal(k, key) {
-			values[i] = slices.Clone(v)
-		}
+		// Not by the cursor: it goes on to the next page, and so may find what a write would not.
+		values[i] = slices.Clone(c.Bucket().Get(key))
 	}
 	return values, nil
 }

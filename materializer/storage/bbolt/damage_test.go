@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"bytes"
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
@@ -165,11 +166,14 @@ func hurtStore(dir string, rng *rand.Rand) (kind string) {
 		panic(err)
 	}
 	at := rng.IntN(len(content))
-	switch rng.IntN(8) {
-	case 0:
+	switch rng.IntN(10) {
+	case 0, 1:
+		kind = "misled"
+		mislead(content, rng)
+	case 2:
 		kind = "blanked"
 		clear(content[at:min(len(content), at+512)])
-	case 1:
+	case 3:
 		kind, content = "cut", content[:at]
 	default:
 		kind = "flipped"
@@ -182,6 +186,27 @@ func hurtStore(dir string, rng *rand.Rand) (kind string) {
 		panic(err)
 	}
 	return kind
+}
+
+// mislead flips a bit in an element of an inner page or of a bucket's header: in what leads to other pages.
+func mislead(content []byte, rng *rand.Rand) {
+	size := os.Getpagesize()
+	var places []int
+	for at := 0; at+size <= len(content); at += size {
+		page := content[at : at+size]
+		if binary.LittleEndian.Uint64(page) != uint64(at/size) || binary.LittleEndian.Uint16(page[8:]) != 1 {
+			continue // no inner page
+		}
+		for i := range int(binary.LittleEndian.Uint16(page[10:])) {
+			element := 16 + 16*i // position and size of the key, 4 bytes each, and the page, 8
+			key := element + int(binary.LittleEndian.Uint32(page[element:]))
+			end := key + int(binary.LittleEndian.Uint32(page[element+4:]))
+			places = append(places, at+element, at+element+4, at+element+8, at+element+8, at+end-1, at+end-1, at+end-2)
+		}
+	}
+	if len(places) > 0 {
+		content[places[rng.IntN(len(places))]] ^= 1 << rng.IntN(8)
+	}
 }
 
 func copyDir(from, to string) string {
@@ -229,7 +254,7 @@ func TestDamage(t *testing.T) {
 		}
 	}
 	t.Log(outcomes)
-	if outcomes["flipped found"] == 0 || outcomes["blanked found"] == 0 || outcomes["cut found"] == 0 {
+	if outcomes["flipped found"] == 0 || outcomes["blanked found"] == 0 || outcomes["cut found"] == 0 || outcomes["misled found"] == 0 {
 		t.Error("no damage was found at all")
 	}
 }

@@ -31,8 +31,11 @@ type batch struct {
 	spent   bool
 }
 
-// NewBatch implements storage.Backend.
-func (b *Backend) NewBatch() storage.Batch { return &batch{b: b} }
+// NewBatch implements storage.Backend. It waits for the base if too much waits for it: here, as the callers of Commit may hold locks that readers need.
+func (b *Backend) NewBatch() storage.Batch {
+	b.awaitRoom()
+	return &batch{b: b}
+}
 
 // Put implements storage.Batch.
 func (t *batch) Put(p storage.PartitionName, key, value []byte) {
@@ -82,7 +85,8 @@ func (t *batch) Commit() error {
 	if err := t.commit(); err != nil {
 		return err
 	}
-	return t.b.makeRoom()
+	t.b.flushLater()
+	return nil
 }
 
 func (t *batch) commit() error {

@@ -17,25 +17,23 @@ func (b *Backend) full() int {
 	return max(b.active.bytes/b.options.BufferBytes, b.active.cells.Len()/b.options.BufferKeys)
 }
 
-// makeRoom starts a flush in the background when enough has come together for one, and waits when twice as much has. A flush that fails shows in the
-// commits after it.
-func (b *Backend) makeRoom() error {
-	switch b.full() {
-	case 0:
-		return nil
-	case 1:
-		b.flushLater()
-		return nil
+// awaitRoom returns when less than twice of what a flush takes has come together. If a flush fails, the commits that follow say so.
+func (b *Backend) awaitRoom() {
+	if b.full() < 2 {
+		return
 	}
 	b.flushing.Lock()
 	defer b.flushing.Unlock()
-	if b.full() < 2 {
-		return nil // somebody else made it
+	if b.full() >= 2 { // or somebody else made room
+		_ = b.flush(false)
 	}
-	return b.flush(false)
 }
 
+// flushLater starts a flush in the background if enough has come together for one.
 func (b *Backend) flushLater() {
+	if b.full() == 0 {
+		return
+	}
 	b.mu.RLock()
 	defer b.mu.RUnlock()
 	if b.closed || !b.background.CompareAndSwap(false, true) {
