@@ -36,7 +36,7 @@ func TestLostWrite(t *testing.T) {
 	if err := errors.Join(backend.CreatePartition("p"), backend.Sync(), backend.Close()); err != nil {
 		t.Fatal(err)
 	}
-	b, err := openBase(dir)
+	b, err := openBase(dir, bolt.FreelistMapType)
 	if err != nil {
 		t.Fatal(err)
 	}
