@@ -23,7 +23,7 @@ func Open(o Options) (storage.Backend, error) {
 	if err := makeDir(o.Dir); err != nil {
 		return nil, err
 	}
-	b, err := openBase(o.Dir)
+	b, err := openBase(o.Dir, o.freelist)
 	if err != nil {
 		return nil, fmt.Errorf("open state store: %w", err)
 	}

@@ -32,7 +32,7 @@ const lockWait = time.Second
 // condemnedName is the file beside the store that keeps it from being opened. It says why.
 const condemnedName = "DAMAGED"
 
-func openBase(dir string) (*base, error) {
+func openBase(dir string, freelist bolt.FreelistType) (*base, error) {
 	path := filepath.Join(dir, fileName)
 	b := &base{path: path}
 	if why, err := os.ReadFile(filepath.Join(dir, condemnedName)); err == nil {
@@ -43,7 +43,7 @@ func openBase(dir string) (*base, error) {
 	err := b.guard(func() (err error) {
 		b.db, err = bolt.Open(path, 0o600, &bolt.Options{
 			Timeout:      lockWait,
-			FreelistType: bolt.FreelistMapType,
+			FreelistType: freelist,
 			NoStatistics: true,
 		})
 		return err
