@@ -23,6 +23,9 @@ type Fold interface {
 	// Start returns where p begins as of the last Commit (or Open): what the last DeletePrefix said. Safe for concurrent use.
 	Start(p Partition) (Start, error)
 
+	// Gaps returns the pieces of the index that are none of this log's history, as of Open or the last Restore.
+	Gaps() ([]Gap, error)
+
 	// Sync returns when everything committed so far is durable. It may be called beside Begin, Apply and Commit.
 	Sync() error
 

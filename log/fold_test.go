@@ -83,12 +83,14 @@ type mapFold struct {
 	state         foldState
 	closed        bool
 	onCommit      func(Checkpoint) error
+	cutRestore    bool // Restore ends when the old state is gone
 }
 
 type foldState struct {
 	Checkpoint Checkpoint
 	Ends       map[string]Offset
 	Starts     map[string]Start
+	Gaps       []Gap
 	Sums       map[string]uint64 // a running sum of the changes, to see whether replay is exact
 }
 
@@ -127,6 +129,12 @@ func (f *mapFold) Start(p Partition) (Start, error) {
 	return f.state.Starts[keyOf(p)], nil
 }
 
+func (f *mapFold) Gaps() ([]Gap, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.state.Gaps, nil
+}
+
 func (f *mapFold) Sync() error {
 	f.mu.Lock()
 	data, err := json.Marshal(f.state)
@@ -156,6 +164,15 @@ func (f *mapFold) Restore(r io.Reader, stop <-chan struct{}) (Checkpoint, error)
 	data, err := io.ReadAll(r)
 	if err != nil {
 		return Checkpoint{}, err
+	}
+	if err := f.fs.Remove(f.path); err != nil && !oserror.IsNotExist(err) {
+		return Checkpoint{}, err
+	}
+	if err := syncDir(f.fs, f.fs.PathDir(f.path)); err != nil {
+		return Checkpoint{}, err
+	}
+	if f.cutRestore {
+		return Checkpoint{}, errors.New("cut off")
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()

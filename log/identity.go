@@ -92,6 +92,9 @@ const (
 
 // ReadIdentity returns whose data dir holds. The error is fs.ErrNotExist if it holds none.
 func ReadIdentity(dir string) (Identity, error) {
+	if err := refuseRestoring(dir); err != nil {
+		return Identity{}, err
+	}
 	path := filepath.Join(dir, identityFile)
 	data, err := os.ReadFile(path)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -117,6 +120,13 @@ func firstRelease(dir string) (Identity, error) {
 
 // WriteIdentity makes id durable in dir.
 func WriteIdentity(dir string, id Identity) error {
+	if err := refuseRestoring(dir); err != nil {
+		return err
+	}
+	return writeIdentity(dir, id)
+}
+
+func writeIdentity(dir string, id Identity) error {
 	if err := id.check(); err != nil {
 		return err
 	}

@@ -172,8 +172,11 @@ func (l *Log) Wait(ctx context.Context, p Position) error {
 const reachTimeout = 10 * time.Second
 
 // Reach returns when Position covers p. On a node that lags it asks the group. A *problem.Error PositionInvalid says that p lies in the future, or is
-// from another log; Timeout that the group does not answer.
+// from another log; Trimmed that it is Lost; Timeout that the group does not answer.
 func (l *Log) Reach(ctx context.Context, p Position) error {
+	if err := l.Lost(p); err != nil {
+		return err
+	}
 	if p.IsZero() || l.Position().Covers(p) {
 		return nil
 	}

@@ -26,8 +26,14 @@ func Open(ctx context.Context, o Options) (*Log, error) {
 }
 
 func (l *Log) open(ctx context.Context) error {
-	if err := l.openStorage(); err != nil || l.options.Offline {
+	if err := refuseRestoring(l.options.Dir); err != nil {
 		return err
+	}
+	if err := l.openStorage(); err != nil {
+		return err
+	}
+	if l.options.Offline {
+		return l.replica.whole()
 	}
 	host, err := l.startRaft()
 	if err != nil {
@@ -44,7 +50,7 @@ func (l *Log) open(ctx context.Context) error {
 	if _, err := l.Barrier(ctx); err != nil {
 		return err
 	}
-	if err := l.failure.err(); err != nil {
+	if err := errors.Join(l.failure.err(), l.replica.whole()); err != nil {
 		return err
 	}
 	l.keeper = startKeeper(l)

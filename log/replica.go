@@ -28,6 +28,8 @@ type replica struct {
 	drops      *dropQueue
 	prefixes   *prefixQueue
 	restored   atomic.Uint64 // snapshots taken up
+	owed       atomic.Uint64 // the least index that the state has once the snapshot is taken up that a restart has cut off; 0: there is none
+	gaps       atomic.Pointer[[]Gap]
 
 	syncing sync.Mutex // guards synced; held across Fold.Sync
 	synced  uint64     // an index that the state has durably
@@ -53,10 +55,8 @@ func openReplica(group GroupID, s *store, fold Fold, fl *floor, f *failure, m *m
 	if err != nil {
 		return nil, fmt.Errorf("open state: %w", err)
 	}
-	if c.Index < fl.state.checkpoint {
-		return nil, errors.Join(fmt.Errorf("the state is at index %d although index %d was durable: the state directory "+
-			"went back in time; if this node has peers, replace it with \"kalam cluster replace\", else restore a backup",
-			c.Index, fl.state.checkpoint), fold.Close())
+	if err := r.compare(c); err != nil {
+		return nil, errors.Join(err, fold.Close())
 	}
 	r.checkpoint = c
 	r.synced = uint64(c.Index)
@@ -65,10 +65,38 @@ func openReplica(group GroupID, s *store, fold Fold, fl *floor, f *failure, m *m
 	r.appender = newAppender(s)
 	r.drops = newDropQueue(s)
 	r.prefixes = newPrefixQueue(s, r.drops, m)
-	if err := r.drops.load(); err != nil {
+	if err := errors.Join(r.drops.load(), r.loadGaps()); err != nil {
 		return nil, errors.Join(err, fold.Close())
 	}
 	return r, nil
+}
+
+// compare refuses a state that lies behind the floor, unless a snapshot was being taken up: Raft has that still, and nothing is applied before it is.
+func (r *replica) compare(c Checkpoint) error {
+	least := r.floor.state.checkpoint
+	if c.Index >= least {
+		return r.store.endTaking()
+	}
+	taking, err := r.store.taking()
+	if err != nil {
+		return err
+	}
+	if !taking {
+		return fmt.Errorf("the state is at index %d although index %d was durable: the state directory "+
+			"went back in time; if this node has peers, replace it with \"kalam cluster replace\", else restore a backup", c.Index, least)
+	}
+	r.owed.Store(uint64(least))
+	return nil
+}
+
+var errNotWhole = errors.New("the state is not whole: a snapshot was being taken up when the node stopped")
+
+// whole returns an error while the state lacks what a snapshot has yet to bring.
+func (r *replica) whole() error {
+	if owed := r.owed.Load(); owed > 0 {
+		return fmt.Errorf("%w, and it had index %d before", errNotWhole, owed)
+	}
+	return nil
 }
 
 // beforeDurable makes the segments durable that the Fold's state speaks of.
@@ -99,6 +127,9 @@ func (r *replica) apply(entries []committed) ([][]byte, error) {
 }
 
 func (r *replica) foldAll(entries []committed) ([][]byte, error) {
+	if err := r.whole(); err != nil {
+		return nil, err
+	}
 	step := r.fold.Begin()
 	results := make([][]byte, 0, len(entries))
 	c, size := r.checkpoint, 0

@@ -20,7 +20,7 @@ import (
 //	for each partition with kept changes: | 1 u8 | table u32 | partition u16 | frame ... | 0 u32 |
 //	| 0 u8 | the Fold's stream |
 //
-// The first frame of a partition holds its start. Integers are little-endian; frames are as in segments, so each carries its checksum. In
+// A partition may come in several pieces, one behind the other. The first frame of it holds its start. Integers are little-endian; frames are as in segments, so each carries its checksum. In
 // version 1 the first frame began at offset 0.
 const snapshotVersion = 2
 
@@ -167,7 +167,8 @@ func (s *store) savePartition(out *bufio.Writer, pr partitionRange, stop <-chan 
 }
 
 // restoreSnapshot replaces everything by what r streams. The segments are exchanged first: should the node stop before the
-// Fold is, its old state finds the same changes in the new segments, and dragonboat restores again.
+// Fold is, its old state finds the same changes in the new segments, and dragonboat restores again. From then until the new state is durable a mark
+// says why the state may be empty.
 func (r *replica) restoreSnapshot(in io.Reader, stop <-chan struct{}) error {
 	if err := r.failure.err(); err != nil {
 		return err
@@ -186,6 +187,9 @@ func (r *replica) restoreAll(in *bufio.Reader, stop <-chan struct{}) error {
 	if err := r.store.receive(in, fresh, stop); err != nil {
 		return err
 	}
+	if err := r.store.beginTaking(); err != nil {
+		return err
+	}
 	if err := r.store.exchange(fresh); err != nil {
 		return err
 	}
@@ -193,6 +197,13 @@ func (r *replica) restoreAll(in *bufio.Reader, stop <-chan struct{}) error {
 	if err != nil {
 		return err
 	}
+	if least := r.floor.durable(); c.Index < least {
+		return fmt.Errorf("the snapshot is of index %d, the state had %d before", c.Index, least)
+	}
+	if err := errors.Join(r.loadGaps(), r.store.endTaking()); err != nil {
+		return err
+	}
+	r.owed.Store(0)
 	r.checkpoint = c
 	r.applying.Store(uint64(c.Index))
 	r.appender = newAppender(r.store)
@@ -214,7 +225,49 @@ func (r *replica) restoreAll(in *bufio.Reader, stop <-chan struct{}) error {
 const (
 	restoreSuffix = ".restore"
 	oldSuffix     = ".old"
+	takingSuffix  = ".taking" // a file: the mark of a snapshot being taken up
 )
+
+// takingText is what the mark holds.
+const takingText = "kalam taking 1\n"
+
+// beginTaking durably notes that the state is about to be replaced.
+func (s *store) beginTaking() error {
+	if err := replaceFile(s.fs, s.dir+takingSuffix, []byte(takingText)); err != nil {
+		return fmt.Errorf("mark the snapshot being taken up: %w", err)
+	}
+	return nil
+}
+
+// endTaking takes the mark off, durably: a state that lies behind the floor is damage again.
+func (s *store) endTaking() error {
+	err := s.fs.Remove(s.dir + takingSuffix)
+	if oserror.IsNotExist(err) {
+		return nil
+	}
+	if err == nil {
+		err = syncDir(s.fs, s.fs.PathDir(s.dir))
+	}
+	if err != nil {
+		return fmt.Errorf("take off the mark of a snapshot: %w", err)
+	}
+	return nil
+}
+
+// taking reports whether the mark is there.
+func (s *store) taking() (bool, error) {
+	data, err := readFile(s.fs, s.dir+takingSuffix)
+	if oserror.IsNotExist(err) {
+		return false, nil
+	}
+	if err != nil {
+		return false, fmt.Errorf("read the mark of a snapshot: %w", err)
+	}
+	if string(data) != takingText {
+		return false, &CorruptionError{Path: s.dir + takingSuffix, Err: errors.New("mark of an unknown format")}
+	}
+	return true, nil
+}
 
 // receive writes the partitions of a snapshot to segments under dir, durably.
 func (s *store) receive(in *bufio.Reader, dir string, stop <-chan struct{}) error {
@@ -271,12 +324,12 @@ func (s *store) receivePartition(in *bufio.Reader) error {
 	if err != nil {
 		return err
 	}
-	for first := true; ; first = false {
+	for {
 		f, ok, err := receiveFrame(in, p.seed)
 		if err != nil || !ok {
 			return err
 		}
-		if first {
+		if p.last() == nil {
 			p.next = f.base
 		}
 		if f.base != p.next {

@@ -121,9 +121,12 @@ type cursor struct {
 }
 
 // Tail starts a Tail of the partitions 0 to partitions-1 of a table behind from, whose Seen is honoured. A position beyond
-// Log.Position gives *problem.Error PositionInvalid: Wait for it first. One that retention has passed gives Trimmed.
+// Log.Position gives *problem.Error PositionInvalid: Wait for it first. One that retention has passed, or that is Lost, gives Trimmed.
 func (l *Log) Tail(id TableID, partitions int, from Position) (*Tail, error) {
 	part := from.Part(groupID)
+	if err := l.Lost(from); err != nil {
+		return nil, err
+	}
 	if !l.Position().Covers(from) {
 		return nil, problem.New(problem.PositionInvalid, "the position %s is not reached here; the node is at %s", from, l.Position())
 	}

@@ -59,6 +59,7 @@ type Materializer struct {
 	// the state that belong together.
 	mu         sync.RWMutex
 	checkpoint checkpoint
+	restoring  bool                         // the state is being replaced
 	ends       map[log.Partition]log.Offset // those asked for or written since Open
 
 	listening sync.Mutex

@@ -38,8 +38,7 @@ func (m *Materializer) Save(view any, w io.Writer, stop <-chan struct{}) error {
 	if !ok {
 		return fmt.Errorf("save snapshot: a view of type %T", view)
 	}
-	s := &snapshotWriter{w: bufio.NewWriterSize(w, blockBytes), stop: stop}
-	err := s.run(v)
+	err := v.Save(w, stop)
 	if closing := v.Close(); err == nil {
 		err = closing
 	}
@@ -50,6 +49,12 @@ func (m *Materializer) Save(view any, w io.Writer, stop <-chan struct{}) error {
 		return fmt.Errorf("save snapshot: %w: %w", statemachine.ErrSnapshotAborted, err) // the next attempt may be luckier
 	}
 	return fmt.Errorf("save snapshot: %w", err)
+}
+
+// Save streams the state as Restore reads it. It may be repeated: the bytes are the same. Called off by stop it returns statemachine.ErrSnapshotStopped.
+func (v *View) Save(w io.Writer, stop <-chan struct{}) error {
+	s := &snapshotWriter{w: bufio.NewWriterSize(w, blockBytes), stop: stop}
+	return s.run(v)
 }
 
 // partitions returns the storage partitions that the view's catalog implies.
@@ -134,7 +139,9 @@ func blockSum(kind byte, payload []byte) uint32 {
 
 // Restore implements log.Fold. It is crash-safe: the old checkpoint goes first and durably, the new one comes last, and a state without checkpoint is emptied when
 // it is opened.
+// Readers are refused until it is done, and for good if it fails.
 func (m *Materializer) Restore(r io.Reader, stop <-chan struct{}) (log.Checkpoint, error) {
+	m.setRestoring(true)
 	if err := m.clear(); err != nil {
 		return log.Checkpoint{}, fmt.Errorf("restore: %w", err)
 	}
@@ -153,6 +160,7 @@ func (m *Materializer) Restore(r io.Reader, stop <-chan struct{}) (log.Checkpoin
 	if err := m.load(); err != nil {
 		return log.Checkpoint{}, fmt.Errorf("restore: %w", err)
 	}
+	m.setRestoring(false)
 	m.tellCatalog(m.Catalog())
 	return m.checkpoint.Checkpoint, nil
 }

@@ -36,6 +36,9 @@ func (m *Materializer) View() (*View, error) {
 	if m.backend == nil {
 		return nil, storage.ErrClosed
 	}
+	if m.restoring {
+		return nil, errRestoring()
+	}
 	snapshot, err := m.backend.Snapshot()
 	if err != nil {
 		return nil, fmt.Errorf("open view: %w", err)
@@ -61,10 +64,13 @@ func (v *View) Row(t *Table, p log.PartitionID, key []byte) (KeyedRow, error) {
 // than the read.
 func (m *Materializer) Row(t *Table, p log.PartitionID, key []byte) (KeyedRow, log.Position, error) {
 	m.mu.RLock()
-	backend, at := m.backend, m.checkpoint
+	backend, at, restoring := m.backend, m.checkpoint, m.restoring
 	m.mu.RUnlock()
-	if backend == nil {
+	switch {
+	case backend == nil:
 		return KeyedRow{}, log.Position{}, storage.ErrClosed
+	case restoring:
+		return KeyedRow{}, log.Position{}, errRestoring()
 	}
 	row, err := rowIn(backend, t, p, key)
 	return row, at.position(), err
