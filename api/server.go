@@ -36,6 +36,7 @@ type Options struct {
 	Registerer   prometheus.Registerer      // metrics kalam_http_*; nil: none
 	Gatherer     prometheus.Gatherer        // what /metrics shows; nil: nothing
 	Cluster      Cluster                    // what /v1/cluster shows and changes; nil: nothing
+	Backups      Backups                    // what /v1/backup gives; nil: nothing
 	LoopbackOnly bool                       // the listeners are loopback: requests by other names are refused
 	Limits       Limits
 }
@@ -97,6 +98,7 @@ type Server struct {
 	logger       *slog.Logger
 	gatherer     prometheus.Gatherer
 	cluster      Cluster
+	backups      Backups
 	limits       Limits
 	guard        *originGuard
 
@@ -118,7 +120,7 @@ func New(o Options) (*Server, error) {
 	o.setDefaults()
 	s := &Server{
 		engine: o.Engine, registry: o.Registry, log: o.Log, materializer: o.Materializer, writer: o.Writer, ids: o.IDs,
-		clock: o.Clock, logger: o.Logger, gatherer: o.Gatherer, cluster: o.Cluster, limits: o.Limits, guard: newOriginGuard(o.LoopbackOnly),
+		clock: o.Clock, logger: o.Logger, gatherer: o.Gatherer, cluster: o.Cluster, backups: o.Backups, limits: o.Limits, guard: newOriginGuard(o.LoopbackOnly),
 		metrics: newMetrics(o.Registerer), boot: bootID(), slots: make(chan struct{}, o.Limits.InFlight),
 	}
 	s.buffers.New = func() any { b := make([]byte, 0, bufferBytes); return &b }
@@ -152,6 +154,10 @@ func (s *Server) router() *echo.Echo {
 	e.POST("/v1/subscribe", s.subscribe)
 	e.GET("/v1/cluster", s.clusterStatus)
 	e.POST("/v1/cluster/:change", s.changeCluster)
+	e.POST("/v1/backup", s.beginBackup)
+	e.GET("/v1/backup/:id", s.describeBackup)
+	e.DELETE("/v1/backup/:id", s.endBackup)
+	e.GET("/v1/backup/:id/*", s.backupPart)
 	return e
 }
 

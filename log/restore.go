@@ -166,6 +166,7 @@ func (r *Restoring) Propose(_ context.Context, batch []byte) (Receipt, error) {
 // Finish makes everything durable and the Raft log that goes with it, whose terms follow term, and closes the log.
 func (r *Restoring) Finish(term uint64) error {
 	l := r.log
+	bridgeRaftLog(l.options.Logger)
 	if l.replica.checkpoint.Index < r.gap.To {
 		return errors.Join(errors.New("nothing was proposed behind the backup"), r.Close())
 	}

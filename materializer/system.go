@@ -39,6 +39,9 @@ const (
 	SystemSettings log.TableID = 12
 )
 
+// ClusterSetting is the row of system.settings that holds the cluster's id.
+const ClusterSetting = "cluster_id"
+
 // systemTables returns the definitions of the system tables, prepared, in the order of their ids.
 func systemTables() []*Table {
 	text, bigint := expr.Type{Kind: expr.Text}, expr.Type{Kind: expr.BigInt}

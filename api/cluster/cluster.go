@@ -124,12 +124,9 @@ func (c *Cluster) Close() error {
 	return nil
 }
 
-// settingCluster is the row of system.settings that holds the cluster's id.
-const settingCluster = "cluster_id"
-
 // identify learns the id of the cluster, or gives it one, and remembers it.
 func (c *Cluster) identify(ctx context.Context) error {
-	id, err := c.setting(settingCluster)
+	id, err := c.setting(materializer.ClusterSetting)
 	if err != nil {
 		return err
 	}
@@ -155,7 +152,7 @@ func (c *Cluster) identify(ctx context.Context) error {
 // name proposes an id. Of several nodes that do the first wins.
 func (c *Cluster) name(ctx context.Context) (string, error) {
 	m, err := c.table(materializer.SystemSettings).NewRow(materializer.Insert,
-		[]expr.Value{expr.TextOf(settingCluster), expr.TextOf(uuid.NewString())})
+		[]expr.Value{expr.TextOf(materializer.ClusterSetting), expr.TextOf(uuid.NewString())})
 	if err == nil {
 		m.Miss = materializer.Skip
 		err = c.write(ctx, m)
@@ -163,7 +160,7 @@ func (c *Cluster) name(ctx context.Context) (string, error) {
 	if err != nil {
 		return "", fmt.Errorf("name the cluster: %w", err)
 	}
-	return c.setting(settingCluster)
+	return c.setting(materializer.ClusterSetting)
 }
 
 // setting returns a value of system.settings, "" if it is not set.

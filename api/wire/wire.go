@@ -108,3 +108,23 @@ type ClusterChange struct {
 	Node    uint64 `json:"node"`
 	Address string `json:"address,omitempty"` // of add: where the node listens for peers
 }
+
+// Backup answers POST /v1/backup and GET /v1/backup/{id}: what a backup at one position consists of. The server keeps all of it until the backup is
+// ended, or nothing of it has been asked for in a while.
+type Backup struct {
+	ID       string       `json:"id"`
+	Cluster  string       `json:"cluster"` // id of the cluster that it is of
+	Node     uint64       `json:"node"`    // that it is taken from
+	Version  string       `json:"version"` // of the program
+	Position string       `json:"position"`
+	Term     uint64       `json:"term"`    // Raft's, of the leader
+	Created  int64        `json:"created"` // microseconds
+	Parts    []BackupPart `json:"parts"`
+}
+
+// BackupPart is a file of a backup.
+type BackupPart struct {
+	Name   string `json:"name"`             // its path, below the backup's directory and below /v1/backup/{id}/
+	Bytes  int64  `json:"bytes"`            // while Sha256 is not set an estimate, 0 for none
+	Sha256 string `json:"sha256,omitempty"` // hexadecimal; what is made while it is sent has it in the trailer Kalam-Sha256
+}

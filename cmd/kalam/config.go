@@ -24,6 +24,7 @@ func configCommand() *cobra.Command {
 func settingFlags() map[string]string {
 	return map[string]string{
 		"data": "server.data", "http": "server.http", "kafka": "server.kafka", "insecure": "server.insecure", "log-level": "log.level",
+		"node-id": "cluster.node_id",
 	}
 }
 

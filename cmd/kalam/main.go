@@ -46,6 +46,7 @@ func rootCommand() *cobra.Command {
 		SilenceUsage:  true,
 		SilenceErrors: true,
 	}
-	root.AddCommand(serveCommand(), sqlCommand(), verifyCommand(), clusterCommand(), healthCommand(), configCommand(), versionCommand())
+	root.AddCommand(serveCommand(), sqlCommand(), verifyCommand(), backupCommand(), restoreCommand(), clusterCommand(),
+		healthCommand(), configCommand(), versionCommand())
 	return root
 }

@@ -18,12 +18,14 @@ import (
 	"github.com/prometheus/client_golang/prometheus/collectors"
 
 	"kalamlog.dev/kalam/api"
+	"kalamlog.dev/kalam/api/backup"
 	"kalamlog.dev/kalam/api/cluster"
 	"kalamlog.dev/kalam/api/kafka"
 	"kalamlog.dev/kalam/flusher"
 	"kalamlog.dev/kalam/flusher/objstore"
 	"kalamlog.dev/kalam/flusher/shard"
 	"kalamlog.dev/kalam/internal/config"
+	"kalamlog.dev/kalam/log"
 	"kalamlog.dev/kalam/materializer"
 	"kalamlog.dev/kalam/query"
 	"kalamlog.dev/kalam/subscribe"
@@ -36,7 +38,8 @@ type node struct {
 	metrics   *prometheus.Registry
 	peers     *peers
 	core      *core
-	store     objstore.Store // data files
+	store     *objstore.Dir // data files
+	backups   *backup.Keeper
 	cluster   *cluster.Cluster
 	ids       *materializer.IDs
 	engine    *query.Engine
@@ -235,6 +238,17 @@ func (n *node) openDoors(context.Context) (err error) {
 		Node:         uint64(n.config.Cluster.NodeID),
 	})
 	n.stores.add(n.registry.Close)
+	n.backups = backup.NewKeeper(backup.Options{
+		Log:     n.core.log,
+		State:   n.core.materializer,
+		Store:   n.store,
+		Ensure:  n.cluster.Files().Ensure,
+		Logger:  n.logger.With("part", "backup"),
+		Cluster: n.cluster.ID(),
+		Node:    log.NodeID(n.config.Cluster.NodeID),
+		Version: version,
+	})
+	n.stores.add(n.backups.Close)
 	n.http, err = api.New(api.Options{
 		Engine:       n.engine,
 		Registry:     n.registry,
@@ -246,6 +260,7 @@ func (n *node) openDoors(context.Context) (err error) {
 		Registerer:   n.metrics,
 		Gatherer:     n.metrics,
 		Cluster:      n.cluster,
+		Backups:      n.backups,
 		LoopbackOnly: !n.config.Server.Insecure,
 		Limits: api.Limits{
 			Body:          int64(n.config.Limits.Body),
@@ -308,6 +323,9 @@ func (n *node) shutdown() error {
 		defer close(doors)
 		if err := n.registry.Close(); err != nil {
 			n.logger.Warn("end subscriptions", "error", err)
+		}
+		if err := n.backups.Close(); err != nil {
+			n.logger.Warn("end backups", "error", err)
 		}
 		if n.kafka != nil {
 			if err := n.kafka.Close(); err != nil {

@@ -23,6 +23,7 @@ type Dir struct {
 
 	// folders is held while a folder is made and gets its first file, and while empty ones are removed: a folder must not go between the two.
 	folders sync.Mutex
+	holds   holds
 }
 
 // NewDir returns the Store of a folder, which must exist.
@@ -144,11 +145,18 @@ func (d *Dir) list(folder string, paths *[]string) error {
 	return nil
 }
 
-// Delete removes an object and the folders that are empty without it.
+// Delete removes an object and the folders that are empty without it, while there is a Hold later.
 func (d *Dir) Delete(name string) error {
 	if err := check(name); err != nil {
 		return err
 	}
+	if d.putOff(name) {
+		return nil
+	}
+	return d.remove(name)
+}
+
+func (d *Dir) remove(name string) error {
 	if err := d.fs.Remove(d.place(name)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("delete data file: %w", err)
 	}

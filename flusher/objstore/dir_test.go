@@ -142,3 +142,33 @@ func TestPathsCannotLeaveTheFolder(t *testing.T) {
 		}
 	}
 }
+
+func TestHoldPutsDeletionsOff(t *testing.T) {
+	d := objstore.NewDir(vfs.NewMem(), "store")
+	for _, name := range []string{"data/t/1/a.parquet", "data/t/1/b.parquet"} {
+		o, err := d.Create(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := o.Commit(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	first, second := d.Hold(), d.Hold()
+	unfinished, err := d.Create("data/t/1/c.parquet")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(unfinished.Abort(), d.Delete("data/t/1/a.parquet"), first(), first()); err != nil {
+		t.Fatal(err)
+	}
+	if paths, err := d.List("data"); err != nil || len(paths) != 2 {
+		t.Fatalf("held: %v, %v", paths, err)
+	}
+	if err := second(); err != nil {
+		t.Fatal(err)
+	}
+	if paths, err := d.List("data"); err != nil || len(paths) != 1 || paths[0] != "data/t/1/b.parquet" {
+		t.Fatalf("released: %v, %v", paths, err)
+	}
+}

@@ -36,6 +36,7 @@ var mayImport = map[string][]string{
 	"api/wire":          nil,
 	"api/kafka":         {"materializer", "log", "query/expr"},
 	"api/cluster":       {"api/wire", "api/kafka", "internal/peer", "flusher/manifest", "flusher/objstore", "materializer", "log", "query/expr"},
+	"api/backup":        {"api/wire", "flusher/manifest", "flusher/objstore", "materializer", "log", "query/expr"},
 	"api":               {"subscribe", "query", "query/expr", "materializer", "log"},
 	"link":              {"api/wire"},
 	"internal/config":   nil,
