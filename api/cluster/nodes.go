@@ -8,6 +8,7 @@ import (
 
 	"kalamlog.dev/kalam/internal/clock"
 	"kalamlog.dev/kalam/internal/identity"
+	"kalamlog.dev/kalam/internal/peer"
 	"kalamlog.dev/kalam/internal/problem"
 	"kalamlog.dev/kalam/log"
 	"kalamlog.dev/kalam/materializer"
@@ -53,8 +54,26 @@ func nodeOf(r materializer.Row) Node {
 func nodesPartition() log.Partition { return log.Partition{Table: materializer.SystemNodes} }
 
 // Nodes returns the address book as applied here, by node.
-func (c *Cluster) Nodes() (nodes []Node, err error) {
-	v, err := c.o.State.View()
+func (c *Cluster) Nodes() ([]Node, error) { return nodesOf(c.o.State) }
+
+// Recall enters the addresses that a node knew when it stopped into book, unless it has others already. Without them a node whose configuration does
+// not list its peers could not answer them, and would wait for ever to hear where the log ends.
+func Recall(t Tables, book *peer.Book) error {
+	nodes, err := nodesOf(t)
+	if err != nil {
+		return err
+	}
+	known := book.All()
+	for _, n := range nodes {
+		if _, ok := known[n.Target]; !ok && n.Raft != "" {
+			book.Set(n.Target, n.Raft)
+		}
+	}
+	return nil
+}
+
+func nodesOf(t Tables) (nodes []Node, err error) {
+	v, err := t.View()
 	if err != nil {
 		return nil, fmt.Errorf("open view: %w", err)
 	}

@@ -9,6 +9,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"kalamlog.dev/kalam/api/cluster"
 	"kalamlog.dev/kalam/internal/config"
 	"kalamlog.dev/kalam/log"
 	"kalamlog.dev/kalam/materializer"
@@ -44,6 +45,7 @@ func openCore(ctx context.Context, settings config.Config, p *peers, logger *slo
 	}
 	if p.net != nil {
 		o.Network = p.net
+		m.OnCatalogChange(recall(m, p, logger))
 	}
 	o.Offline = p.net == nil && len(p.identity.Members) != 1
 	l, err := log.Open(ctx, o)
@@ -58,6 +60,20 @@ func openCore(ctx context.Context, settings config.Config, p *peers, logger *slo
 		return nil, errors.Join(err, c.close())
 	}
 	return c, nil
+}
+
+// recall returns what, as soon as the state is open, tells p where the other nodes were.
+func recall(m *materializer.Materializer, p *peers, logger *slog.Logger) func(*materializer.Catalog) {
+	done := false
+	return func(*materializer.Catalog) {
+		if done {
+			return
+		}
+		done = true
+		if err := cluster.Recall(m, p.book); err != nil {
+			logger.Warn("where the other nodes were cannot be read", "error", err)
+		}
+	}
 }
 
 // followDrops removes the segments of tables that are not in the catalog: now those that a crash left, later those of each

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"net"
 	"strings"
@@ -33,8 +34,11 @@ func openPeers(ctx context.Context, c config.Config, l net.Listener, logger *slo
 		for id, address := range seat.Peers {
 			p.book.Set(log.TargetOf(id), address)
 		}
-		var err error
-		if p.net, err = peer.Open(peer.Options{Listener: l, Self: log.TargetOf(node), Book: p.book, Logger: logger}); err != nil {
+		self, err := ownTarget(c.Server.Data, node)
+		if err != nil {
+			return nil, errors.Join(err, l.Close())
+		}
+		if p.net, err = peer.Open(peer.Options{Listener: l, Self: self, Book: p.book, Logger: logger}); err != nil {
 			return nil, err
 		}
 		seat.Net = p.net
@@ -44,6 +48,15 @@ func openPeers(ctx context.Context, c config.Config, l net.Listener, logger *slo
 		return nil, errors.Join(fmt.Errorf("find this node's place: %w", err), p.close())
 	}
 	return p, nil
+}
+
+// ownTarget is what Raft calls this node: what its data say, for the first release called every node the same.
+func ownTarget(dir string, node log.NodeID) (string, error) {
+	id, err := log.ReadIdentity(dir)
+	if errors.Is(err, fs.ErrNotExist) {
+		return log.TargetOf(node), nil
+	}
+	return id.Target, err
 }
 
 func (p *peers) close() error {

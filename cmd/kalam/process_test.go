@@ -1,6 +1,7 @@
 package main_test
 
 import (
+	"context"
 	"math/rand/v2"
 	"net"
 	"os"
@@ -8,6 +9,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"testing"
+	"time"
 )
 
 // kalamBinary returns the binary under test: KALAM_BINARY, or one built for this test.
@@ -47,4 +49,12 @@ func testSeed(t *testing.T) uint64 {
 	}
 	t.Logf("KALAM_SEED=%d", seed)
 	return seed
+}
+
+// within returns a context that ends after d, and with the test.
+func within(t *testing.T, d time.Duration) context.Context {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), d)
+	t.Cleanup(cancel)
+	return ctx
 }
