@@ -83,7 +83,7 @@ type mapFold struct {
 	state         foldState
 	closed        bool
 	onCommit      func(Checkpoint) error
-	cutRestore    bool // Restore ends when the old state is gone
+	onRestore     func() error // called when the old state is gone
 }
 
 type foldState struct {
@@ -171,8 +171,10 @@ func (f *mapFold) Restore(r io.Reader, stop <-chan struct{}) (Checkpoint, error)
 	if err := syncDir(f.fs, f.fs.PathDir(f.path)); err != nil {
 		return Checkpoint{}, err
 	}
-	if f.cutRestore {
-		return Checkpoint{}, errors.New("cut off")
+	if f.onRestore != nil {
+		if err := f.onRestore(); err != nil {
+			return Checkpoint{}, err
+		}
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()

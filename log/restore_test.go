@@ -2,6 +2,8 @@ package log
 
 import (
 	"bytes"
+	"context"
+	"errors"
 	"io"
 	"os"
 	"path/filepath"
@@ -10,6 +12,7 @@ import (
 	"testing"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
+	"github.com/lni/dragonboat/v4/statemachine"
 
 	"kalamlog.dev/kalam/internal/problem"
 )
@@ -298,7 +301,7 @@ func TestRestoreCutOffIsTakenUpAgain(t *testing.T) {
 	if err := r.replica.sync(); err != nil {
 		t.Fatal(err)
 	}
-	r.fold.cutRestore = true
+	r.fold.onRestore = func() error { return errors.New("cut off") }
 	if err := r.replica.restoreSnapshot(bytes.NewReader(snapshot), nil); err == nil {
 		t.Fatal("the restore was not cut off")
 	}
@@ -342,4 +345,78 @@ func TestRestoreCutOffIsTakenUpAgain(t *testing.T) {
 		r.close()
 		t.Error("a state that went back in time was accepted after the snapshot had been taken up")
 	}
+}
+
+// A follower is killed while it takes up a snapshot, when its old state is gone and the new one not there. It starts again, is given the snapshot once more, and has
+// everything; it acknowledges nothing before.
+func TestFollowerKilledWhileItTakesUpASnapshot(t *testing.T) {
+	w := newNetwork(t, 3)
+	dirs := []string{t.TempDir(), t.TempDir(), t.TempDir()}
+	options := func(node int) Options { return w.options(dirs[node-1], FirstIdentity(NodeID(node), 1, 2, 3)) }
+	logs := openNodes(t, options(1), options(2), options(3))
+	writeTo(t, logs[0], 50)
+	catchUp(t, logs...)
+	if err := logs[2].Checkpoint(testContext(t)); err != nil {
+		t.Fatal(err)
+	}
+	if logs[2].floor.durable() == 0 {
+		t.Fatal("the follower has no checkpoint that it could fall behind")
+	}
+	closeNodes(t, logs[2])
+	if _, err := logs[0].Barrier(testContext(t)); err != nil {
+		t.Fatal(err)
+	}
+	writeTo(t, logs[0], 300)
+	for _, l := range logs[:2] {
+		if err := l.Checkpoint(testContext(t)); err != nil {
+			t.Fatal(err)
+		}
+		snapshotAndForget(t, l)
+	}
+	killed := ""
+	o := options(3)
+	m, _ := o.Fold.(*mapFold)
+	ctx, cancel := context.WithCancel(testContext(t))
+	defer cancel()
+	m.onRestore = func() error {
+		killed = copyOf(t, dirs[2]) // what a kill at this moment leaves
+		cancel()
+		return statemachine.ErrSnapshotStopped
+	}
+	if l, err := Open(ctx, o); err == nil {
+		closeNodes(t, l)
+		t.Fatal("the follower opened although its snapshot was not taken up")
+	}
+	if killed == "" {
+		t.Fatal("no snapshot was taken up")
+	}
+	if _, err := os.Stat(filepath.Join(killed, "segments"+takingSuffix)); err != nil {
+		t.Fatalf("the mark is not there: %v", err)
+	}
+	offline := w.options(killed, FirstIdentity(3, 1, 2, 3))
+	offline.Network, offline.Offline = nil, true
+	if l, err := Open(testContext(t), offline); !errors.Is(err, errNotWhole) {
+		if l != nil {
+			closeNodes(t, l)
+		}
+		t.Errorf("half a state is opened for reading: %v", err)
+	}
+	writeTo(t, logs[0], 20)
+	logs[2] = openNodes(t, w.options(killed, FirstIdentity(3, 1, 2, 3)))[0]
+	if logs[2].replica.restored.Load() == 0 {
+		t.Error("the snapshot was not taken up again")
+	}
+	catchUp(t, logs...)
+	compareNodes(t, logs)
+	if _, err := os.Stat(filepath.Join(killed, "segments"+takingSuffix)); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("the mark is still there: %v", err)
+	}
+	closeNodes(t, logs[0]) // the two that are left are a majority only together
+	if _, err := logs[2].Barrier(testContext(t)); err != nil { // a write sent to a leader that is gone would have to time out
+		t.Fatal(err)
+	}
+	writeTo(t, logs[2], 10)
+	catchUp(t, logs[1], logs[2])
+	compareNodes(t, logs[1:])
+	closeNodes(t, logs[1:]...)
 }

@@ -163,10 +163,10 @@ func (q *Request) check() error {
 	return nil
 }
 
-// reach waits until the log has come to every position that the request names.
+// reach waits until the log has come to every position that the request names. One to resume from that is lost makes the subscription start over.
 func (r *Registry) reach(ctx context.Context, q Request) error {
 	wanted := q.AtLeast
-	if q.From != nil {
+	if q.From != nil && r.options.Log.Lost(*q.From) == nil {
 		wanted = wanted.Max(*q.From)
 	}
 	return r.options.Log.Reach(ctx, wanted)

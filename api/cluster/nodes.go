@@ -54,12 +54,12 @@ func nodeOf(r materializer.Row) Node {
 func nodesPartition() log.Partition { return log.Partition{Table: materializer.SystemNodes} }
 
 // Nodes returns the address book as applied here, by node.
-func (c *Cluster) Nodes() ([]Node, error) { return nodesOf(c.o.State) }
+func (c *Cluster) Nodes() ([]Node, error) { return Nodes(c.o.State) }
 
 // Recall enters the addresses that a node knew when it stopped into book, unless it has others already. Without them a node whose configuration does
 // not list its peers could not answer them, and would wait for ever to hear where the log ends.
 func Recall(t Tables, book *peer.Book) error {
-	nodes, err := nodesOf(t)
+	nodes, err := Nodes(t)
 	if err != nil {
 		return err
 	}
@@ -72,7 +72,8 @@ func Recall(t Tables, book *peer.Book) error {
 	return nil
 }
 
-func nodesOf(t Tables) (nodes []Node, err error) {
+// Nodes returns the rows of system.nodes, by node.
+func Nodes(t Tables) (nodes []Node, err error) {
 	v, err := t.View()
 	if err != nil {
 		return nil, fmt.Errorf("open view: %w", err)

@@ -1,7 +1,9 @@
 package main_test
 
 import (
+	"bufio"
 	"bytes"
+	"context"
 	"encoding/json"
 	"fmt"
 	"net/http"
@@ -99,7 +101,7 @@ func (k *killRig) table(sql string) string {
 // of it verifies, has the rows of its position, and takes writes.
 func TestBackupBesideEverything(t *testing.T) {
 	k := newRetentionRig(t)
-	k.sql(`CREATE TABLE shop.still (id BIGINT PRIMARY KEY, v TEXT, n DECIMAL(10,2)); CREATE TABLE shop.seen (at TIMESTAMPTZ, what TEXT) WITH (type = 'stream');
+	k.sql(`CREATE TABLE shop.still (id BIGINT PRIMARY KEY, v TEXT, n DECIMAL(10,2)); CREATE TABLE shop.seen (seen TIMESTAMPTZ, what TEXT) WITH (type = 'stream');
 		INSERT INTO shop.still SELECT range, md5(range::TEXT), range / 7 FROM range(0, 500)`)
 	k.sql(`FLUSH TABLE shop.still`)
 	k.sql(`UPDATE shop.still SET v = 'changed' WHERE id % 3 = 0`)
@@ -180,7 +182,7 @@ func (k *retentionRig) compareRestored(dir string) {
 	r.start()
 	count := r.table(`SELECT count(*) FROM shop.items`)
 	sums := fmt.Sprintf(`SELECT count(*), min(id), max(id), sum(id), sum(hash(body)::HUGEINT) FROM shop.items WHERE id < %s`, strings.Trim(count, `[]`))
-	for _, sql := range []string{sums, `SELECT * FROM shop.still ORDER BY id`, `SELECT at, what, _offset FROM shop.seen`, `SELECT id, _offset FROM shop.still ORDER BY id`} {
+	for _, sql := range []string{sums, `SELECT * FROM shop.still ORDER BY id`, `SELECT seen, what, _offset FROM shop.seen`, `SELECT id, _offset FROM shop.still ORDER BY id`} {
 		if got, want := r.table(sql), k.table(sql); got != want {
 			k.t.Errorf("%s\nrestored %.200s\nsource   %.200s", sql, got, want)
 		}
@@ -197,6 +199,54 @@ func (k *retentionRig) compareRestored(dir string) {
 	}
 	r.halt()
 	r.verify()
+}
+
+// firstEvent returns the type of the first event of a live query that resumes after from, but for the one that opens it.
+func (k *killRig) firstEvent(sql, from string) string {
+	k.t.Helper()
+	ctx, cancel := context.WithCancel(within(k.t, 30*time.Second))
+	defer cancel()
+	path := "/v1/subscribe?" + url.Values{"sql": {sql}, "from": {from}}.Encode()
+	r, err := http.NewRequestWithContext(ctx, http.MethodGet, k.server.URL+path, http.NoBody)
+	if err != nil {
+		k.t.Fatal(err)
+	}
+	reply, err := http.DefaultClient.Do(r)
+	if err != nil {
+		k.t.Fatal(err)
+	}
+	defer reply.Body.Close()
+	lines := bufio.NewScanner(reply.Body)
+	for lines.Scan() {
+		if event, ok := strings.CutPrefix(lines.Text(), "event: "); ok && event != "subscribed" {
+			return event
+		}
+	}
+	return fmt.Sprintf("the end of the reply, %s, %v", reply.Status, lines.Err())
+}
+
+// cutRestore runs restores of a backup that are killed until one was before it was done.
+func (k *killRig) cutRestore(dir, data string) {
+	k.t.Helper()
+	for range 20 {
+		cmd := exec.CommandContext(k.t.Context(), k.options.Binary, "restore", dir, "--data", data)
+		if err := cmd.Start(); err != nil {
+			k.t.Fatal(err)
+		}
+		k.eventually("the restore has begun", func() bool {
+			_, err := os.Stat(filepath.Join(data, "segments"))
+			return err == nil
+		})
+		_ = cmd.Process.Kill()
+		_ = cmd.Wait() // it was killed
+		if _, err := os.Stat(filepath.Join(data, "RESTORING")); err == nil {
+			return
+		}
+		if err := os.RemoveAll(data); err != nil {
+			k.t.Fatal(err)
+		}
+	}
+	k.t.Error("every restore was done before it could be killed")
 }
 
 // A restored node grows to a cluster, whose other nodes get everything by a snapshot and by fetching data files, and which survives the loss of the restored one.
@@ -219,6 +269,12 @@ func TestClusterGrowsFromABackup(t *testing.T) {
 	source.halt()
 
 	data := filepath.Join(t.TempDir(), "restored")
+	source.cutRestore(dir, data)
+	for _, command := range []string{"serve", "verify"} {
+		if out, err := source.kalam(command, "--data", data); err == nil || !strings.Contains(out, "cut off") {
+			t.Errorf("kalam %s took half a restore: %v\n%s", command, err, out)
+		}
+	}
 	source.mustKalam("restore", dir, "--data", data)
 	first := newMember(t, 1, data)
 	first.start()
@@ -232,6 +288,9 @@ func TestClusterGrowsFromABackup(t *testing.T) {
 			strings.NewReader(fmt.Sprintf(`{"sql":"SELECT 1","at_least":%q}`, late)), nil, nil)
 		if err == nil || !strings.Contains(err.Error(), "restored from a backup") {
 			t.Errorf("node %d takes a position that was lost: %v", m.node, err)
+		}
+		if got := m.firstEvent(`SELECT id, v FROM shop.items WHERE id < 10`, late); got != "reset" {
+			t.Errorf("node %d resumes a live query from a position that was lost with %q", m.node, got)
 		}
 	}
 	first.server.Kill()

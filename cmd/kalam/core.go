@@ -47,7 +47,7 @@ func openCore(ctx context.Context, settings config.Config, p *peers, logger *slo
 		o.Network = p.net
 		m.OnCatalogChange(recall(m, p, logger))
 	}
-	o.Offline = p.net == nil && len(p.identity.Members) != 1
+	o.Offline = p.net == nil && (p.absent || len(p.identity.Members) != 1)
 	l, err := log.Open(ctx, o)
 	if err != nil {
 		return nil, err

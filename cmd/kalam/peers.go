@@ -20,6 +20,7 @@ type peers struct {
 	identity log.Identity
 	book     *peer.Book
 	net      *peer.Net // nil: the node is alone
+	absent   bool      // there are others although net is nil: only what needs no majority can be opened
 }
 
 // openPeers starts the listener for peers, if there is to be one, and finds the place of this node. It owns l.

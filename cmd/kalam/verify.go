@@ -5,12 +5,14 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"log/slog"
 	"os"
 	"path/filepath"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
 	"github.com/spf13/cobra"
 
+	"kalamlog.dev/kalam/api/cluster"
 	"kalamlog.dev/kalam/flusher"
 	"kalamlog.dev/kalam/flusher/objstore"
 	"kalamlog.dev/kalam/internal/config"
@@ -56,7 +58,12 @@ func verify(ctx context.Context, cmd *cobra.Command, c config.Config) (err error
 	if err != nil {
 		return fmt.Errorf("read whose data these are: %w", err)
 	}
-	core, err := openCore(ctx, c, &peers{identity: id}, newLogger(c, cmd.ErrOrStderr()), nil)
+	logger := newLogger(c, cmd.ErrOrStderr())
+	others, err := hasOthers(ctx, c, id, logger)
+	if err != nil {
+		return err
+	}
+	core, err := openCore(ctx, c, &peers{identity: id, absent: others}, logger, nil)
 	if err != nil {
 		return err
 	}
@@ -79,4 +86,18 @@ func verify(ctx context.Context, cmd *cobra.Command, c config.Config) (err error
 		return errSilent
 	}
 	return nil
+}
+
+// hasOthers reports whether the node is one of several, as of its last checkpoint: it may have begun alone.
+func hasOthers(ctx context.Context, c config.Config, id log.Identity, logger *slog.Logger) (others bool, err error) {
+	core, err := openCore(ctx, c, &peers{identity: id, absent: true}, logger, nil)
+	if err != nil {
+		return false, err
+	}
+	defer func() { err = errors.Join(err, core.close()) }()
+	nodes, err := cluster.Nodes(core.materializer)
+	for _, n := range nodes {
+		others = others || n.ID != id.Node
+	}
+	return others, err
 }
