@@ -411,7 +411,7 @@ func TestFollowerKilledWhileItTakesUpASnapshot(t *testing.T) {
 	if _, err := os.Stat(filepath.Join(killed, "segments"+takingSuffix)); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("the mark is still there: %v", err)
 	}
-	closeNodes(t, logs[0]) // the two that are left are a majority only together
+	closeNodes(t, logs[0])                                     // the two that are left are a majority only together
 	if _, err := logs[2].Barrier(testContext(t)); err != nil { // a write sent to a leader that is gone would have to time out
 		t.Fatal(err)
 	}

@@ -37,7 +37,9 @@ type DamagedError struct {
 	Err  error
 }
 
-func (e *DamagedError) Error() string { return fmt.Sprintf("the backup is damaged: %s: %v", e.Path, e.Err) }
+func (e *DamagedError) Error() string {
+	return fmt.Sprintf("the backup is damaged: %s: %v", e.Path, e.Err)
+}
 
 func (e *DamagedError) Unwrap() error { return e.Err }
 

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strconv"
 	"sync"
 	"time"
@@ -129,8 +130,8 @@ func (s *session) end() error {
 		s.sending.Lock()
 		defer s.sending.Unlock()
 		var errs []error
-		for i := len(s.release) - 1; i >= 0; i-- {
-			errs = append(errs, s.release[i]())
+		for _, release := range slices.Backward(s.release) {
+			errs = append(errs, release())
 		}
 		s.closed = errors.Join(errs...)
 	})

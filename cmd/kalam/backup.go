@@ -42,7 +42,9 @@ func interruptible(cmd *cobra.Command) (context.Context, context.CancelFunc) {
 	return signal.NotifyContext(cmd.Context(), os.Interrupt, syscall.SIGTERM)
 }
 
-func meter(cmd *cobra.Command) *backup.Meter { return backup.NewMeter(cmd.ErrOrStderr(), clock.System{}) }
+func meter(cmd *cobra.Command) *backup.Meter {
+	return backup.NewMeter(cmd.ErrOrStderr(), clock.System{})
+}
 
 func runBackup(cmd *cobra.Command, args []string) error {
 	ctx, stop := interruptible(cmd)

@@ -6,8 +6,6 @@ import (
 	"fmt"
 	"io/fs"
 	"log/slog"
-	"os"
-	"path/filepath"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
 	"github.com/spf13/cobra"
@@ -51,10 +49,10 @@ func runVerify(cmd *cobra.Command, _ []string) error {
 
 func verify(ctx context.Context, cmd *cobra.Command, c config.Config) (err error) {
 	// Opening would make a data directory, and an empty one has no differences.
-	if _, err := os.Stat(filepath.Join(c.Server.Data, stateFolder)); errors.Is(err, fs.ErrNotExist) {
+	id, err := log.ReadIdentity(c.Server.Data)
+	if errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("%s is no data directory of Kalam", c.Server.Data)
 	}
-	id, err := log.ReadIdentity(c.Server.Data)
 	if err != nil {
 		return fmt.Errorf("read whose data these are: %w", err)
 	}
