@@ -15,7 +15,7 @@ import (
 
 // Backups lets clients fetch backups: *backup.Keeper.
 type Backups interface {
-	Begin() (wire.Backup, error)
+	Begin(ctx context.Context) (wire.Backup, error)
 	Describe(id string) (wire.Backup, error)
 	Part(ctx context.Context, id, name string) (*backup.Part, error)
 	End(id string) error
@@ -26,7 +26,7 @@ func (s *Server) beginBackup(c echo.Context) error {
 	if s.backups == nil {
 		return errNoBackups()
 	}
-	b, err := s.backups.Begin()
+	b, err := s.backups.Begin(c.Request().Context())
 	if err != nil {
 		return err
 	}

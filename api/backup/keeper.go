@@ -84,11 +84,11 @@ func (k *Keeper) Close() error {
 }
 
 // Begin starts a backup of what is applied now.
-func (k *Keeper) Begin() (wire.Backup, error) {
+func (k *Keeper) Begin(ctx context.Context) (wire.Backup, error) {
 	if err := k.room(); err != nil {
 		return wire.Backup{}, err
 	}
-	s, err := newSession(&k.o, uuid.NewString())
+	s, err := newSession(ctx, &k.o, uuid.NewString())
 	if err != nil {
 		return wire.Backup{}, err
 	}

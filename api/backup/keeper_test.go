@@ -77,7 +77,7 @@ func newTestKeeper(t *testing.T, c *handClock, idle time.Duration) (*Keeper, *ob
 
 func mustBegin(t *testing.T, k *Keeper) string {
 	t.Helper()
-	b, err := k.Begin()
+	b, err := k.Begin(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -100,7 +100,7 @@ func held(t *testing.T, store *objstore.Dir) bool {
 
 func TestPartsAreTheSameEachTime(t *testing.T) {
 	k, _ := newTestKeeper(t, &handClock{}, time.Hour)
-	b, err := k.Begin()
+	b, err := k.Begin(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -179,13 +179,13 @@ func TestBackupsAreBounded(t *testing.T) {
 	for range maxOpen {
 		mustBegin(t, k)
 	}
-	if _, err := k.Begin(); !problem.Is(err, problem.Overloaded) {
+	if _, err := k.Begin(t.Context()); !problem.Is(err, problem.Overloaded) {
 		t.Errorf("one too many: %v", err)
 	}
 	if err := k.Close(); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := k.Begin(); !problem.Is(err, problem.ShuttingDown) {
+	if _, err := k.Begin(t.Context()); !problem.Is(err, problem.ShuttingDown) {
 		t.Errorf("after Close: %v", err)
 	}
 }

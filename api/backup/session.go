@@ -44,7 +44,7 @@ const (
 )
 
 // newSession pins a backup at one position. What could be deleted is held first, so the view speaks of nothing that is gone.
-func newSession(o *Options, id string) (*session, error) {
+func newSession(ctx context.Context, o *Options, id string) (*session, error) {
 	s := &session{
 		options: o, runs: map[string]log.Run{}, files: map[string]manifest.File{}, used: o.Clock.Now(), ended: make(chan struct{}),
 		about: wire.Backup{
@@ -53,18 +53,21 @@ func newSession(o *Options, id string) (*session, error) {
 	}
 	segments := o.Log.Hold()
 	s.release = append(s.release, func() error { segments(); return nil }, o.Store.Hold())
-	if err := s.pin(); err != nil {
+	if err := s.pin(ctx); err != nil {
 		return nil, errors.Join(err, s.end())
 	}
 	return s, nil
 }
 
-func (s *session) pin() (err error) {
+func (s *session) pin(ctx context.Context) (err error) {
 	if s.view, err = s.options.State.View(); err != nil {
 		return fmt.Errorf("open view: %w", err)
 	}
 	s.release = append(s.release, s.view.Close)
 	s.about.Position = s.view.Position().String()
+	if err := s.options.Log.Wait(ctx, s.view.Position()); err != nil { // a view may be ahead of what the log shows to readers, for a moment
+		return fmt.Errorf("wait for the view's position: %w", err)
+	}
 	for _, t := range s.view.Catalog().Tables() {
 		if err := s.addLog(t); err != nil {
 			return err
