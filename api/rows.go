@@ -1,7 +1,6 @@
 package api
 
 import (
-	"fmt"
 	"mime"
 	"net/http"
 	"strings"
@@ -17,8 +16,8 @@ import (
 // maxIdempotencyKey is the longest Idempotency-Key in bytes.
 const maxIdempotencyKey = 255
 
-// postRows writes the rows of a body of any length. A body of one chunk is stored whole or not at all; of a longer
-// one that fails midway the first rows stay, and the reply says how many.
+// postRows writes the rows of a body of any length. A body of one chunk is stored whole or not at all, as is any body with
+// atomic=true; of a longer one that fails midway the first rows stay, and the reply says how many.
 func (s *Server) postRows(c echo.Context) error {
 	in, done, err := s.newIngest(c)
 	if err != nil {
@@ -32,6 +31,9 @@ func (s *Server) postRows(c echo.Context) error {
 		c.Response().Header().Set("Idempotency-Replayed", "true")
 	}
 	if err == nil {
+		if in.rows.rows == 1 && in.drafter.mode != modeDelete && in.kept.etag() != "" {
+			c.Response().Header().Set("ETag", in.kept.etag())
+		}
 		if in.kept.position.IsZero() {
 			reply.Position = s.log.Position().String()
 		}
@@ -46,17 +48,6 @@ func (s *Server) postRows(c echo.Context) error {
 	reply.Error = &w
 	s.reply(c, status, reply)
 	return nil
-}
-
-// hint says how to go on after a body that was not stored whole.
-func (k *kept) hint() string {
-	switch {
-	case k.unknown:
-		return fmt.Sprintf("whether rows after the first %d were stored is unknown: send the whole body again with the same Idempotency-Key", k.rows)
-	case k.rows > 0:
-		return fmt.Sprintf("the first %d rows are stored: send the rest, or the whole body again with the same Idempotency-Key", k.rows)
-	}
-	return ""
 }
 
 // newIngest checks everything about a request but its body. done gives back what it holds.
@@ -74,6 +65,10 @@ func (s *Server) newIngest(c echo.Context) (in *ingest, done func(), err error) 
 	if err != nil {
 		return nil, nil, err
 	}
+	atomic, err := boolParam(c.QueryParam("atomic"), "atomic", false)
+	if err != nil {
+		return nil, nil, err
+	}
 	key, err := idempotencyKey(r.Header)
 	if err != nil {
 		return nil, nil, err
@@ -87,7 +82,7 @@ func (s *Server) newIngest(c echo.Context) (in *ingest, done func(), err error) 
 	}
 	buf := s.buffers.Get().(*[]byte)
 	in = &ingest{
-		rows: newRowScanner(body, *buf, s.limits.Row, sequence), drafter: drafter, write: s.writer.Write, key: key, caller: caller.Name,
+		rows: newRowScanner(body, *buf, s.limits.Row, sequence), drafter: drafter, write: s.writer.Write, key: key, caller: caller.Name, atomic: atomic,
 	}
 	return in, func() { s.buffers.Put(buf) }, nil
 }
