@@ -4,6 +4,7 @@ import (
 	"mime"
 	"net/http"
 	"strings"
+	"time"
 
 	"github.com/labstack/echo/v4"
 
@@ -29,6 +30,8 @@ func (s *Server) postRows(c echo.Context) error {
 	reply := in.kept.reply()
 	if in.kept.replayed {
 		c.Response().Header().Set("Idempotency-Replayed", "true")
+	} else if in.key != "" {
+		c.Response().Header().Set("Idempotency-Since", s.rememberedSince())
 	}
 	if err == nil {
 		if in.rows.rows == 1 && in.drafter.mode != modeDelete && in.kept.etag() != "" {
@@ -122,6 +125,12 @@ func rowFormat(contentType string) (sequence bool, err error) {
 			WithHint("send a JSON array, NDJSON or one JSON object")
 	}
 	return false, nil
+}
+
+// rememberedSince says from when on a repeated key is sure to be recognized.
+func (s *Server) rememberedSince() string {
+	since := s.materializer.Remembered().Since(clock.Micros(s.clock), s.writer.Memory().Age)
+	return time.UnixMicro(since).UTC().Format(time.RFC3339Nano)
 }
 
 func idempotencyKey(h http.Header) (string, error) {

@@ -30,7 +30,6 @@ func openRig(t *testing.T, fs *vfs.MemFS) *crashRig {
 		Backend: func(before func() error) (storage.Backend, error) {
 			return pebble.Open(pebble.Options{Dir: "state", FS: fs, BeforeDurable: before, MemtableBytes: 24 << 10})
 		},
-		IdempotencyKeys: 5,
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -66,7 +65,7 @@ func crashHistory(t *testing.T, rng *rand.Rand) [][][]byte {
 	l := newLedger(t)
 	var entries [][][]byte
 	add := func(key string, ms ...Mutation) {
-		raw := EncodeBatch(&Batch{IdempotencyKey: key, Mutations: ms})
+		raw := EncodeBatch(&Batch{IdempotencyKey: key, Memory: Memory{Keys: 5}, Mutations: ms})
 		entries = append(entries, [][]byte{raw})
 		l.begin() // nothing of an earlier step remains
 		if _, err := l.Propose(t.Context(), raw); err != nil {

@@ -19,12 +19,13 @@ import (
 
 // ledger is a log in memory around a Materializer: it gives out offsets and indexes, keeps the changes and hands them back.
 type ledger struct {
-	t     testing.TB
-	m     *Materializer
-	index log.Index
-	now   int64
-	ends  map[log.Partition]log.Offset
-	all   map[log.Partition][]log.Record
+	t      testing.TB
+	m      *Materializer
+	index  log.Index
+	now    int64
+	memory Memory // of writeOnce
+	ends   map[log.Partition]log.Offset
+	all    map[log.Partition][]log.Record
 }
 
 func memoryBackend(fs vfs.FS) func(func() error) (storage.Backend, error) {
@@ -34,13 +35,9 @@ func memoryBackend(fs vfs.FS) func(func() error) (storage.Backend, error) {
 }
 
 // openLedger opens a Materializer over fs that is closed with the test.
-func openLedger(t testing.TB, fs vfs.FS, change func(*Options)) *ledger {
+func openLedger(t testing.TB, fs vfs.FS) *ledger {
 	t.Helper()
-	o := Options{Backend: memoryBackend(fs)}
-	if change != nil {
-		change(&o)
-	}
-	m, err := New(o)
+	m, err := New(Options{Backend: memoryBackend(fs)})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -59,7 +56,7 @@ func openLedger(t testing.TB, fs vfs.FS, change func(*Options)) *ledger {
 	}
 }
 
-func newLedger(t testing.TB) *ledger { return openLedger(t, vfs.NewMem(), nil) }
+func newLedger(t testing.TB) *ledger { return openLedger(t, vfs.NewMem()) }
 
 // ledgerStep is one step under way.
 type ledgerStep struct {

@@ -87,7 +87,7 @@ func (s *step) Apply(meta log.EntryMeta, payload []byte, out log.Appender) ([]by
 	applied := appendApplied(nil, s.applied)
 	if key := s.reader.idempotencyKey; len(key) > 0 {
 		r := reply{group: meta.Group, index: meta.Index, timestamp: meta.Timestamp, fingerprint: s.reader.fingerprint, applied: applied}
-		if err := s.remember(key, r); err != nil {
+		if err := s.remember(key, r, s.reader.memory); err != nil {
 			return nil, err
 		}
 	}
@@ -99,7 +99,7 @@ func (s *step) Apply(meta log.EntryMeta, payload []byte, out log.Appender) ([]by
 
 // replay answers a batch whose idempotency key is remembered; nil if it is not.
 func (s *step) replay(meta log.EntryMeta) ([]byte, error) {
-	r, ok, err := s.remembered(s.reader.idempotencyKey, meta.Timestamp)
+	r, ok, err := s.remembered(s.reader.idempotencyKey, meta.Timestamp, s.reader.memory)
 	if err != nil || !ok {
 		return nil, err
 	}

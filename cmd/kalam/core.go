@@ -31,11 +31,9 @@ type core struct {
 // ever acknowledged is applied.
 func openCore(ctx context.Context, settings config.Config, logger *slog.Logger, r prometheus.Registerer) (*core, error) {
 	m, err := materializer.New(materializer.Options{
-		Backend:         pebbleIn(filepath.Join(settings.Server.Data, stateFolder), int64(settings.Storage.Cache), logger),
-		Logger:          logger.With("part", "materializer"),
-		Registerer:      r,
-		IdempotencyKeys: settings.Limits.IdempotencyMax,
-		IdempotencyAge:  settings.Limits.IdempotencyAge.Microseconds(),
+		Backend:    pebbleIn(filepath.Join(settings.Server.Data, stateFolder), int64(settings.Storage.Cache), logger),
+		Logger:     logger.With("part", "materializer"),
+		Registerer: r,
 	})
 	if err != nil {
 		return nil, err
@@ -52,7 +50,8 @@ func openCore(ctx context.Context, settings config.Config, logger *slog.Logger, 
 	if err != nil {
 		return nil, err
 	}
-	c := &core{materializer: m, log: l, writer: materializer.NewWriter(l)}
+	writer := materializer.NewWriter(l).Remembering(materializer.Memory{Keys: settings.Limits.IdempotencyMax, Age: settings.Limits.IdempotencyAge})
+	c := &core{materializer: m, log: l, writer: writer}
 	if err := c.followDrops(logger); err != nil {
 		return nil, errors.Join(err, c.close())
 	}
