@@ -41,6 +41,7 @@ type Options struct {
 	Clock      clock.Clock     // default the system's
 	Logger     *slog.Logger    // default none
 	Registerer prometheus.Registerer
+	Room       func() error // why there is no space to flush now, nil if there is; default: there always is
 
 	DefaultStrategy string // of tables that name none, default shard.Default
 	Node            uint64 // in system.jobs, default 1
@@ -61,6 +62,9 @@ func (o *Options) setDefaults() {
 	}
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	if o.Room == nil {
+		o.Room = func() error { return nil }
 	}
 	setDefault(&o.DefaultStrategy, shard.Default)
 	setDefault(&o.Node, 1)

@@ -46,8 +46,11 @@ func (s *scheduler) loop(life context.Context) {
 	}
 }
 
-// check starts the flushes that are due.
+// check starts the flushes that are due. While the disk is full it leaves them: they could only fail.
 func (s *scheduler) check(ctx context.Context) error {
+	if s.flusher.options.Room() != nil {
+		return nil
+	}
 	due, catalog, err := s.due()
 	if err != nil {
 		return err

@@ -17,6 +17,9 @@ type metrics struct {
 	apply       prometheus.Histogram
 	checkpoints prometheus.Counter
 	syncErrors  prometheus.Counter
+	refusedFull prometheus.Counter
+	free        prometheus.Gauge
+	full        prometheus.Gauge
 }
 
 // newMetrics makes the metrics and registers them with r unless it is nil.
@@ -26,6 +29,9 @@ func newMetrics(r prometheus.Registerer) (*metrics, error) {
 	}
 	histogram := func(name, help string, buckets []float64) prometheus.Histogram {
 		return prometheus.NewHistogram(prometheus.HistogramOpts{Namespace: "kalam", Subsystem: "log", Name: name, Help: help, Buckets: buckets})
+	}
+	gauge := func(name, help string) prometheus.Gauge {
+		return prometheus.NewGauge(prometheus.GaugeOpts{Namespace: "kalam", Subsystem: "log", Name: name, Help: help})
 	}
 	latency := prometheus.ExponentialBuckets(50e-6, 2, 16)
 	m := &metrics{
@@ -39,6 +45,9 @@ func newMetrics(r prometheus.Registerer) (*metrics, error) {
 		apply:       histogram("apply_seconds", "Applying one Raft update.", latency),
 		checkpoints: counter("checkpoints_total", "Durable checkpoints."),
 		syncErrors:  counter("sync_errors_total", "Syncs that failed. The node stops after one."),
+		refusedFull: counter("writes_refused_disk_full_total", "Batches refused because a disk is nearly full."),
+		free:        gauge("disk_free_bytes", "Free space of the data directory's disk."),
+		full:        gauge("disk_full", "1 while writes are refused because the disk is nearly full."),
 	}
 	if r == nil {
 		return m, nil
@@ -46,6 +55,7 @@ func newMetrics(r prometheus.Registerer) (*metrics, error) {
 	var errs []error
 	for _, c := range []prometheus.Collector{
 		m.proposals, m.refused, m.entries, m.batches, m.proposed, m.written, m.commit, m.apply, m.checkpoints, m.syncErrors,
+		m.refusedFull, m.free, m.full,
 	} {
 		errs = append(errs, r.Register(c))
 	}

@@ -70,6 +70,7 @@ func (l *Log) openStorage() (err error) {
 	if l.metrics, err = newMetrics(o.Registerer); err != nil {
 		return fmt.Errorf("register metrics: %w", err)
 	}
+	l.space = newSpace(o, l.metrics)
 	l.failure = newFailure(l.fail)
 	segments := o.FS.PathJoin(o.Dir, "segments")
 	if err := prepareSegments(o.FS, segments); err != nil {
@@ -80,6 +81,9 @@ func (l *Log) openStorage() (err error) {
 	}
 	l.store = newStore(o.FS, segments, o.SegmentBytes, o.OpenFiles, o.Fold.End)
 	l.replica, err = openReplica(groupID, l.store, o.Fold, l.floor, l.failure, l.metrics, o.Clock)
+	if err == nil {
+		l.replica.wrote = l.space.wrote
+	}
 	return err
 }
 

@@ -24,6 +24,7 @@ type step struct {
 	reader    batchReader
 	candidate *Catalog // catalog with the batch's changes
 	drafts    []draft
+	volume    int // bytes of old and new rows in drafts
 	applied   []Applied
 	prefetch  prefetch
 
@@ -117,7 +118,7 @@ func (s *step) replay(meta log.EntryMeta) ([]byte, error) {
 func (s *step) fold(meta log.EntryMeta) ([]byte, error) {
 	s.candidate = s.catalog
 	clear(s.drafts)
-	s.drafts, s.applied = s.drafts[:0], s.applied[:0]
+	s.drafts, s.applied, s.volume = s.drafts[:0], s.applied[:0], 0
 	if err := s.prefetch.load(s, s.reader); err != nil {
 		return nil, err
 	}
@@ -189,6 +190,9 @@ func (s *step) mutate(meta log.EntryMeta, place int, m *rawMutation) (*problem.E
 		s.applied = append(s.applied, Applied{})
 		return nil, nil
 	}
+	if s.volume += len(cur.raw) + len(e.row); s.volume > maxVolume {
+		return errVolume(t), nil
+	}
 	s.draft(meta, t, at, cur, m, e)
 	if isCatalog(t.ID) {
 		return s.foldCatalog(&s.drafts[len(s.drafts)-1].change)
@@ -206,6 +210,14 @@ func (s *step) row(t *Table, place int, m *rawMutation) (at *part, cur rowState,
 	}
 	cur, err = s.current(at, place, m.key)
 	return at, cur, err
+}
+
+// maxVolume bounds the old and new rows of one batch, in bytes. A small batch may change large rows, and all of them go to memory and disk at once.
+const maxVolume = 128 << 20
+
+func errVolume(t *Table) *problem.Error {
+	return problem.New(problem.NotAtomic, "more than %d MiB of rows of %s would change at once", maxVolume>>20, t.QualifiedName()).
+		WithHint("change fewer rows at a time")
 }
 
 // foldCatalog takes a change of the catalog into the candidate.

@@ -16,9 +16,9 @@ import (
 // the request says that it need not be atomic: then it takes steps.
 const (
 	maxAtomicRows  = 100_000
-	maxAtomicBytes = 12 << 20 // of keys and about what surrounds them; the log's limit of a batch is what counts in the end
+	maxAtomicBytes = 64 << 20 // of keys, and of rows before and after; apply and the log have limits of their own
 	maxStepRows    = 1000
-	maxStepBytes   = 1 << 20
+	maxStepBytes   = 8 << 20
 )
 
 // update runs UPDATE as one batch, all or nothing. If the condition fixes the keys they are not read before. Else they are searched
@@ -203,6 +203,7 @@ func (c *changer) found(ctx context.Context, w *writing, filter *expr.Program, p
 	if err := c.add(address, c.where != nil); err != nil {
 		return err
 	}
+	c.bytes += 2 * row.Row.Size()
 	if !c.NotAtomic || c.IdempotencyKey != "" {
 		if len(c.batch.Mutations) > maxAtomicRows || c.bytes > maxAtomicBytes {
 			return c.tooMany()
@@ -230,7 +231,7 @@ func (c *changer) flush(ctx context.Context, w *writing) error {
 	c.batch, c.bytes = c.session.batch(), 0
 	p := problem.As(err)
 	switch {
-	case p != nil && p.Code == problem.BodyTooLarge:
+	case p != nil && (p.Code == problem.BodyTooLarge || p.Code == problem.NotAtomic) && w.sum.Batches == 0:
 		return c.tooMany().Because(p)
 	case p != nil && w.sum.Batches > 0:
 		// What the steps before have changed stays.

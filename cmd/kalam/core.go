@@ -46,6 +46,7 @@ func openCore(ctx context.Context, settings config.Config, logger *slog.Logger, 
 		NodeID:       uint64(settings.Cluster.NodeID),
 		RaftAddress:  settings.Cluster.Raft,
 		SegmentBytes: int64(settings.Storage.SegmentBytes),
+		MinFreeBytes: uint64(settings.Limits.MinFree),
 	})
 	if err != nil {
 		return nil, err

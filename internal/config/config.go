@@ -69,6 +69,7 @@ type Limits struct {
 	QueryMemory    Size          `koanf:"query_memory" doc:"memory of the analytic engine"`
 	QueryThreads   int           `koanf:"query_threads" doc:"threads of the analytic engine; 0: one per core"`
 	Subscriber     Size          `koanf:"subscriber" doc:"memory of one live query; past it, it is served from the log on disk"`
+	MinFree        Size          `koanf:"min_free" doc:"free disk space below which writes are refused, for what must go on without them"`
 	IdempotencyMax int           `koanf:"idempotency_max" doc:"idempotency keys that are remembered"`
 	IdempotencyAge time.Duration `koanf:"idempotency_age" doc:"how long idempotency keys are remembered"`
 }
@@ -100,7 +101,7 @@ func Default() Config {
 		Flush:        Flush{Rows: 1_000_000, Interval: 5 * time.Minute, Bytes: 256 << 20},
 		Limits: Limits{
 			Body: 64 << 20, Row: 4 << 20, InFlight: 512, ClientTimeout: time.Minute, QueryMemory: 1 << 30,
-			Subscriber: 1 << 20, IdempotencyMax: 1_000_000, IdempotencyAge: 24 * time.Hour,
+			Subscriber: 1 << 20, MinFree: 256 << 20, IdempotencyMax: 1_000_000, IdempotencyAge: 24 * time.Hour,
 		},
 		Storage: Storage{Backend: "pebble", Cache: 64 << 20, SegmentBytes: 64 << 20, DefaultPartitions: 4},
 		Log:     Log{Level: "info", Format: "text"},
