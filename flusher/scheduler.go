@@ -48,7 +48,7 @@ func (s *scheduler) loop(life context.Context) {
 
 // check starts the flushes that are due. While the disk is full it leaves them: they could only fail.
 func (s *scheduler) check(ctx context.Context) error {
-	if s.flusher.options.Room() != nil {
+	if s.flusher.full() {
 		return nil
 	}
 	due, catalog, err := s.due()
@@ -74,6 +74,9 @@ func (s *scheduler) check(ctx context.Context) error {
 	s.started = 0
 	return s.flusher.pruneJobs(ctx)
 }
+
+// full reports whether there is no space to flush.
+func (f *Flusher) full() bool { return f.options.Room() != nil }
 
 // due lists the tables to flush and tells the catalog's version.
 func (s *scheduler) due() (due []*materializer.Table, catalog uint64, err error) {

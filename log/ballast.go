@@ -9,56 +9,62 @@ import (
 )
 
 const (
-	ballastFile  = "BALLAST"
-	ballastShare = 8 // of the reserve
+	ballastFile = "BALLAST"
+	// ballastBytes is enough for a start on a disk that has nothing else left: tan begins a log file of 65 MiB then.
+	ballastBytes = 80 << 20
 )
 
 // ballast is a file that only takes space. When the disk is so full that the node could not even checkpoint, end in order or start again, it is
-// removed; when there is room again it comes back.
+// removed; when there is room again it comes back. Writes must leave room for it while it is gone, or they would eat it up. Used under space.looking.
 type ballast struct {
 	fs    vfs.FS
-	dir   string
-	bytes int64
+	path  string
+	bytes int64 // 0 where the file system cannot reserve space
 	there bool
-	tried bool // making it has failed since it was last removed
 }
 
 func newBallast(fs vfs.FS, dir string, bytes int64) *ballast {
-	b := &ballast{fs: fs, dir: dir, bytes: bytes}
-	_, err := fs.Stat(b.path())
+	b := &ballast{fs: fs, path: fs.PathJoin(dir, ballastFile), bytes: bytes}
+	_, err := fs.Stat(b.path)
 	b.there = err == nil
 	return b
 }
 
-func (b *ballast) path() string { return b.fs.PathJoin(b.dir, ballastFile) }
+// owed is how much of the free space is the ballast's.
+func (b *ballast) owed() int64 {
+	if b.there {
+		return 0
+	}
+	return b.bytes
+}
 
-// trim removes the file when less than a quarter of the reserve is free, and makes it when that leaves the whole reserve.
-func (b *ballast) trim(free, reserve int64) error {
+// trim removes the file when less than critical is free, and makes it when that leaves the whole reserve.
+func (b *ballast) trim(free, critical, reserve int64) error {
 	switch {
-	case b.there && free < reserve/4:
-		b.there, b.tried = false, false
-		if err := b.fs.Remove(b.path()); err != nil && !errors.Is(err, fs.ErrNotExist) {
+	case b.there && free < critical:
+		b.there = false
+		if err := b.fs.Remove(b.path); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return fmt.Errorf("remove ballast: %w", err)
 		}
-	case !b.there && !b.tried && b.bytes > 0 && free-2*b.bytes >= reserve:
-		b.tried = true
+	case !b.there && b.bytes > 0 && free >= reserve+b.bytes:
 		if err := b.make(); err != nil {
+			b.bytes = 0
 			return fmt.Errorf("make ballast: %w", err)
 		}
-		b.there, b.tried = true, false
+		b.there = true
 	}
 	return nil
 }
 
-// make reserves the space without writing it, which not every file system can.
+// make reserves the space without writing it.
 func (b *ballast) make() error {
-	f, err := b.fs.Create(b.path(), vfs.WriteCategoryUnspecified)
+	f, err := b.fs.Create(b.path, vfs.WriteCategoryUnspecified)
 	if err != nil {
 		return err
 	}
 	err = errors.Join(f.Preallocate(0, b.bytes), f.Close())
 	if err != nil {
-		return errors.Join(err, b.fs.Remove(b.path()))
+		return errors.Join(err, b.fs.Remove(b.path))
 	}
 	return nil
 }

@@ -24,6 +24,7 @@ type space struct {
 
 	looking  sync.Mutex
 	free     atomic.Int64 // at the last look; negative: the file system does not tell
+	need     atomic.Int64 // what must stay free of it: the reserve, and the ballast while it is gone
 	written  atomic.Int64 // since then
 	underWay atomic.Int64 // bytes of batches admitted and not answered yet
 	lacking  atomic.Bool  // whether the last look found less than the reserve
@@ -38,7 +39,7 @@ const spread = 4
 // newSpace looks for the first time, and gives up the ballast of a disk that is too full to open anything on it.
 func newSpace(o *Options, m *metrics) *space {
 	s := &space{fs: o.FS, dir: o.Dir, reserve: int64(min(o.MinFreeBytes, 1<<62)), others: o.PeersFull, logger: o.Logger, metrics: m}
-	s.ballast = newBallast(o.FS, o.Dir, s.reserve/ballastShare)
+	s.ballast = newBallast(o.FS, o.Dir, min(ballastBytes, s.reserve))
 	s.look()
 	return s
 }
@@ -55,21 +56,24 @@ func (s *space) look() {
 		return
 	}
 	free := int64(min(usage.AvailBytes, 1<<62))
-	s.free.Store(free)
-	s.written.Add(-counted)
-	s.metrics.free.Set(float64(free))
-	if err := s.ballast.trim(free, s.reserve); err != nil {
+	before := s.ballast.owed()
+	if err := s.ballast.trim(free, min(ballastBytes, s.reserve*3/4), s.reserve); err != nil {
 		s.logger.Debug("the ballast file cannot be kept", "error", err)
 	}
-	lacking := free < s.reserve
+	free += s.ballast.owed() - before
+	s.free.Store(free)
+	s.need.Store(s.reserve + s.ballast.owed())
+	s.written.Add(-counted)
+	s.metrics.free.Set(float64(free))
+	lacking := free < s.need.Load()
 	if lacking != s.lacking.Swap(lacking) {
-		s.logger.Warn("free disk space crossed the limit", "writes_refused", lacking, "free_bytes", free, "limit_bytes", s.reserve)
+		s.logger.Warn("free disk space crossed the limit", "writes_refused", lacking, "free_bytes", free, "limit_bytes", s.need.Load())
 		s.metrics.full.Set(map[bool]float64{true: 1}[lacking])
 	}
 }
 
 // room returns how many bytes may still be written, from what is known without asking the file system.
-func (s *space) room() int64 { return s.free.Load() - s.written.Load() - s.reserve }
+func (s *space) room() int64 { return s.free.Load() - s.written.Load() - s.need.Load() }
 
 // full reports whether the disk lacks space for writes.
 func (s *space) full() bool { return s.lacking.Load() || s.free.Load() >= 0 && s.room() < 0 }

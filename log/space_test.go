@@ -37,7 +37,7 @@ func newTestSpace(t *testing.T, free int64) (*space, *smallDisk) {
 
 // TestBurstBetweenLooks: what was admitted and written since the last look counts, so writers cannot run into the reserve between two looks.
 func TestBurstBetweenLooks(t *testing.T) {
-	s, _ := newTestSpace(t, testReserve+40<<20)
+	s, _ := newTestSpace(t, 2*testReserve+40<<20)
 	under := 0
 	for s.admit(1<<20) == nil {
 		under++
@@ -90,12 +90,15 @@ func TestBallastComesAndGoes(t *testing.T) {
 		free int64
 		want bool
 	}{
-		{10 * testReserve, true}, {testReserve / 2, true}, {testReserve / 5, false}, {testReserve / 2, false}, {testReserve, false}, {2 * testReserve, true},
+		{10 * testReserve, true}, {testReserve * 7 / 8, true}, {testReserve / 2, false}, {testReserve, false}, {2*testReserve - 1, false}, {2 * testReserve, true},
 	} {
 		d.free.Store(step.free)
 		s.look()
 		if there() != step.want {
 			t.Errorf("free %d MiB: there %v", step.free>>20, there())
+		}
+		if enough := step.free >= 2*testReserve; s.lacking.Load() == enough {
+			t.Errorf("free %d MiB: writes are refused %v", step.free>>20, s.lacking.Load())
 		}
 	}
 	// It is given up before anything is opened.

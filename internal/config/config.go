@@ -69,7 +69,7 @@ type Limits struct {
 	QueryMemory    Size          `koanf:"query_memory" doc:"memory of the analytic engine"`
 	QueryThreads   int           `koanf:"query_threads" doc:"threads of the analytic engine; 0: one per core"`
 	Subscriber     Size          `koanf:"subscriber" doc:"memory of one live query; past it, it is served from the log on disk"`
-	MinFree        Size          `koanf:"min_free" doc:"free disk space below which writes are refused, for what must go on without them"`
+	MinFree        Size          `koanf:"min_free" doc:"free disk space below which writes are refused, at least 96MiB: the Raft log grows by files of 65 MiB"`
 	IdempotencyMax int           `koanf:"idempotency_max" doc:"idempotency keys that are remembered"`
 	IdempotencyAge time.Duration `koanf:"idempotency_age" doc:"how long idempotency keys are remembered"`
 }
