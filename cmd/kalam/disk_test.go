@@ -95,7 +95,12 @@ type diskRig struct {
 }
 
 func newDiskRig(t *testing.T, mib, rowSize int) *diskRig {
-	disk := smallDisk(t, mib)
+	t.Helper()
+	return newRig(t, smallDisk(t, mib), rowSize)
+}
+
+func newRig(t *testing.T, disk string, rowSize int) *diskRig {
+	t.Helper()
 	return &diskRig{
 		t: t, disk: disk, size: rowSize, acked: map[string]time.Time{},
 		options: process.Options{
