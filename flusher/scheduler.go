@@ -46,11 +46,9 @@ func (s *scheduler) loop(life context.Context) {
 	}
 }
 
-// check starts the flushes that are due. While the disk is full it leaves them: they could only fail.
+// check starts the flushes that are due. While the disk is full it leaves them, they could only fail, and only gives back the space of
+// dropped tables.
 func (s *scheduler) check(ctx context.Context) error {
-	if s.flusher.full() {
-		return nil
-	}
 	due, catalog, err := s.due()
 	if err != nil {
 		return err
@@ -60,6 +58,9 @@ func (s *scheduler) check(ctx context.Context) error {
 			return fmt.Errorf("forget dropped tables: %w", err)
 		}
 		s.catalog = catalog
+	}
+	if s.flusher.full() {
+		return nil
 	}
 	for _, t := range due {
 		if _, err := s.flusher.Flush(ctx, t); err != nil {

@@ -131,7 +131,7 @@ type Receipt struct {
 // that nothing was written.
 func (l *Log) Propose(ctx context.Context, batch []byte) (Receipt, error) {
 	l.metrics.proposals.Inc()
-	if err := l.space.admit(len(batch)); err != nil {
+	if err := l.space.admit(ctx, len(batch)); err != nil {
 		l.metrics.refused.Inc()
 		return Receipt{}, err
 	}

@@ -39,7 +39,7 @@ func newTestSpace(t *testing.T, free int64) (*space, *smallDisk) {
 func TestBurstBetweenLooks(t *testing.T) {
 	s, _ := newTestSpace(t, 2*testReserve+40<<20)
 	under := 0
-	for s.admit(1<<20) == nil {
+	for s.admit(t.Context(), 1<<20) == nil {
 		under++
 	}
 	if under != 10 {
@@ -52,7 +52,7 @@ func TestBurstBetweenLooks(t *testing.T) {
 		s.underWay.Add(-1 << 20)
 	}
 	s.written.Store(40<<20 + 1)
-	if err := s.admit(1); !problem.Is(err, problem.DiskFull) || !s.full() {
+	if err := s.admit(t.Context(), 1); !problem.Is(err, problem.DiskFull) || !s.full() {
 		t.Errorf("after 40 MiB were written: %v", err)
 	}
 }
@@ -62,17 +62,17 @@ func TestWritingLooks(t *testing.T) {
 	s, d := newTestSpace(t, 10*testReserve)
 	d.free.Store(testReserve - 1)
 	for range 2 {
-		if err := s.admit(lookAfter / 2); err != nil {
+		if err := s.admit(t.Context(), lookAfter/2); err != nil {
 			t.Fatal(err)
 		}
 		s.done(lookAfter / 2)
 	}
-	if err := s.admit(1); !problem.Is(err, problem.DiskFull) {
+	if err := s.admit(t.Context(), 1); !problem.Is(err, problem.DiskFull) {
 		t.Errorf("the disk was filled by somebody else: %v", err)
 	}
 	d.free.Store(10 * testReserve)
 	s.look()
-	if err := s.admit(1); err != nil {
+	if err := s.admit(t.Context(), 1); err != nil {
 		t.Errorf("there is room again: %v", err)
 	}
 }
@@ -125,7 +125,7 @@ func TestFullDiskRecovers(t *testing.T) {
 		}
 		return err != nil
 	}
-	d.free.Store(testReserve / 2)
+	d.free.Store(testReserve * 7 / 8)
 	waitFor(t, refused)
 	if !l.DiskFull() || !problem.Is(l.Room(), problem.DiskFull) {
 		t.Error("the log does not say that its disk is full")
@@ -139,6 +139,14 @@ func TestFullDiskRecovers(t *testing.T) {
 	if err := l.Checkpoint(testContext(t)); err != nil {
 		t.Errorf("checkpoint on a full disk: %v", err)
 	}
+	if _, err := l.Propose(Freeing(testContext(t)), batchOf(write{Partition{1, 0}, "x"})); err != nil {
+		t.Errorf("what frees space: %v", err)
+	}
+	d.free.Store(testReserve / 3)
+	waitFor(t, func() bool {
+		_, err := l.Propose(Freeing(testContext(t)), batchOf(write{Partition{1, 0}, "x"}))
+		return problem.Is(err, problem.DiskFull)
+	})
 	d.free.Store(10 * testReserve)
 	waitFor(t, func() bool { return !refused() })
 	if l.DiskFull() || l.Room() != nil {

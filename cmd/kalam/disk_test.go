@@ -302,7 +302,7 @@ func (r *diskRig) verify() {
 func TestFullDisk(t *testing.T) {
 	r := newDiskRig(t, 480, 2000)
 	r.start()
-	r.sql(`CREATE SCHEMA app; CREATE TABLE app.items (id TEXT PRIMARY KEY, pad TEXT)`)
+	r.sql(`CREATE SCHEMA app; CREATE TABLE app.items (id TEXT PRIMARY KEY, pad TEXT); CREATE TABLE app.ballast (id TEXT PRIMARY KEY)`)
 	seen, ended := r.subscribe()
 	stop := r.load(4)
 	r.await("writes", func() bool { return r.ackedCount() > 100 })
@@ -322,6 +322,7 @@ func TestFullDisk(t *testing.T) {
 	if _, err := r.server.SQL(t.Context(), `FLUSH TABLE app.items`); err == nil || !strings.Contains(err.Error(), "disk_full") {
 		t.Errorf("FLUSH on a full disk: %v", err)
 	}
+	r.sql(`DROP TABLE app.ballast`) // it gives space back
 	checkpoints := r.metric("kalam_log_checkpoints_total")
 	r.await("a checkpoint of what came before", func() bool { return r.metric("kalam_log_checkpoints_total") != checkpoints })
 	if now := r.ackedCount(); now > before+4 {

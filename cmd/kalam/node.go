@@ -134,6 +134,7 @@ func (n *node) openEngine(context.Context) (err error) {
 		MaxPlans:          n.config.QueryCache.MaxPlans,
 		Threads:           n.config.Limits.QueryThreads,
 		MemoryLimit:       fmt.Sprintf("%dKiB", n.config.Limits.QueryMemory>>10),
+		Room:              n.core.log.Room,
 		DefaultPartitions: n.config.Storage.DefaultPartitions,
 		DefaultSharding:   n.config.Sharding.DefaultStrategy,
 	})

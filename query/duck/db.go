@@ -29,6 +29,9 @@ type Options struct {
 	Threads        int    // default GOMAXPROCS
 	MemoryLimit    string // default "1GB"
 	MaxConnections int    // statements that run at once, default 64
+
+	// Room tells why nothing more should be spilled to DataDir, nil if there is room. Default: there always is.
+	Room func() error
 }
 
 func (o *Options) ensureDefaults() {
@@ -54,12 +57,15 @@ type DB struct {
 
 	mu struct {
 		sync.Mutex
-		db     capi.Database
-		idle   []*Conn
-		lent   int // connections that are in use
-		closed bool
+		db      capi.Database
+		idle    []*Conn
+		lent    int                // connections that are in use
+		readers map[*Conn]struct{} // those of them that Conn has lent
+		closed  bool
 	}
 	returned *sync.Cond // of mu: lent has become less
+
+	endGuard func() // ends guardSpill and waits for it
 }
 
 // ErrClosed reports use of a DB after Close.
@@ -81,7 +87,8 @@ func Open(o Options) (*DB, error) {
 	if err != nil {
 		return nil, fmt.Errorf("create temporary directory: %w", err)
 	}
-	d := &DB{dir: dir, tmp: tmp, slots: make(chan struct{}, o.MaxConnections), dead: newDeadSets()}
+	d := &DB{dir: dir, tmp: tmp, slots: make(chan struct{}, o.MaxConnections), dead: newDeadSets(), endGuard: func() {}}
+	d.mu.readers = map[*Conn]struct{}{}
 	d.returned = sync.NewCond(&d.mu)
 	if err := d.open(o); err != nil {
 		d.dead.free()
@@ -91,7 +98,20 @@ func Open(o Options) (*DB, error) {
 	if err := d.lockDown(tmp); err != nil {
 		return nil, errors.Join(fmt.Errorf("configure duckdb: %w", err), d.Close())
 	}
+	if o.Room != nil {
+		d.startGuard(o.Room)
+	}
 	return d, nil
+}
+
+func (d *DB) startGuard(room func() error) {
+	ctx, cancel := context.WithCancel(context.Background())
+	var guard sync.WaitGroup
+	guard.Go(func() { d.guardSpill(ctx, room) })
+	d.endGuard = func() {
+		cancel()
+		guard.Wait()
+	}
 }
 
 // TempDir returns where the databases over a data directory keep temporary files. Whoever owns the directory may remove
@@ -170,8 +190,13 @@ func (d *DB) Conn(ctx context.Context) (*Conn, error) {
 	c, err := d.take()
 	if err != nil {
 		<-d.slots
+		return nil, err
 	}
-	return c, err
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	c.cut.Store(nil)
+	d.mu.readers[c] = struct{}{}
+	return c, nil
 }
 
 func (d *DB) take() (*Conn, error) {
@@ -210,6 +235,7 @@ func (d *DB) put(c *Conn) {
 		c.disconnect()
 	}
 	d.mu.lent--
+	delete(d.mu.readers, c)
 	d.returned.Broadcast()
 }
 
@@ -235,6 +261,12 @@ func (d *DB) SyntaxTree(ctx context.Context, sql string) (tree string, err error
 
 // Close ends the database after the connections that are lent have come back. It is idempotent.
 func (d *DB) Close() error {
+	err := d.close()
+	d.endGuard()
+	return err
+}
+
+func (d *DB) close() error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if d.mu.closed {
