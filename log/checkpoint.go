@@ -111,6 +111,10 @@ func (k *keeper) run(ctx context.Context) {
 		if !k.due(waited) {
 			continue
 		}
+		if k.log.space.cramped() {
+			k.log.metrics.postponed.Inc()
+			continue
+		}
 		waited = 0
 		if err := k.log.checkpoint(ctx); err != nil && ctx.Err() == nil {
 			k.log.options.Logger.Warn("checkpoint failed, will be tried again", "error", err)

@@ -18,6 +18,7 @@ type metrics struct {
 	checkpoints prometheus.Counter
 	syncErrors  prometheus.Counter
 	refusedFull prometheus.Counter
+	postponed   prometheus.Counter
 	free        prometheus.Gauge
 	full        prometheus.Gauge
 }
@@ -46,6 +47,7 @@ func newMetrics(r prometheus.Registerer) (*metrics, error) {
 		checkpoints: counter("checkpoints_total", "Durable checkpoints."),
 		syncErrors:  counter("sync_errors_total", "Syncs that failed. The node stops after one."),
 		refusedFull: counter("writes_refused_disk_full_total", "Batches refused because a disk is nearly full."),
+		postponed:   counter("checkpoints_postponed_total", "Times that a checkpoint was due and put off because it might not fit on the disk."),
 		free:        gauge("disk_free_bytes", "Free space of the data directory's disk."),
 		full:        gauge("disk_full", "1 while writes are refused because the disk is nearly full."),
 	}
@@ -55,7 +57,7 @@ func newMetrics(r prometheus.Registerer) (*metrics, error) {
 	var errs []error
 	for _, c := range []prometheus.Collector{
 		m.proposals, m.refused, m.entries, m.batches, m.proposed, m.written, m.commit, m.apply, m.checkpoints, m.syncErrors,
-		m.refusedFull, m.free, m.full,
+		m.refusedFull, m.postponed, m.free, m.full,
 	} {
 		errs = append(errs, r.Register(c))
 	}

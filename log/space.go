@@ -79,6 +79,15 @@ func (s *space) room() int64 { return s.free.Load() - s.written.Load() - s.need.
 // full reports whether the disk lacks space for writes.
 func (s *space) full() bool { return s.lacking.Load() || s.free.Load() >= 0 && s.room() < 0 }
 
+// checkpointRoom is enough for a checkpoint: the memtables of the state, indexes of segments, a snapshot's note.
+const checkpointRoom = 48 << 20
+
+// cramped reports whether a checkpoint might not fit. One that fails ends the node; one that is put off only makes the next start replay more.
+func (s *space) cramped() bool {
+	free := s.free.Load()
+	return free >= 0 && free-s.written.Load() < min(checkpointRoom, s.reserve/2)
+}
+
 // wrote counts bytes that have gone to the disk.
 func (s *space) wrote(n int64) {
 	if s.written.Add(n) >= lookAfter {

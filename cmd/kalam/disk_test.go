@@ -40,8 +40,21 @@ func smallDisk(t *testing.T, mib int) string {
 	return dir
 }
 
-// fill takes space until so many bytes are free.
+// fill takes space so that so many bytes are free; what is given up meanwhile it leaves.
 func fill(t *testing.T, dir string, free int64) {
+	t.Helper()
+	take(t, dir, freeBytes(t, dir)-free)
+}
+
+// drain takes all space, what is given up meanwhile included.
+func drain(t *testing.T, dir string) {
+	t.Helper()
+	for free := freeBytes(t, dir); free > 0; free = freeBytes(t, dir) {
+		take(t, dir, free)
+	}
+}
+
+func take(t *testing.T, dir string, bytes int64) {
 	t.Helper()
 	f, err := os.OpenFile(filepath.Join(dir, "filler"), os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600)
 	if err != nil {
@@ -49,17 +62,15 @@ func fill(t *testing.T, dir string, free int64) {
 	}
 	defer f.Close()
 	block := make([]byte, 1<<20)
-	for {
-		over := freeBytes(t, dir) - free
-		if over <= 0 {
+	for bytes > 0 {
+		n, err := f.Write(block[:min(bytes, int64(len(block)))])
+		if errors.Is(err, syscall.ENOSPC) {
 			return
 		}
-		if _, err := f.Write(block[:min(over, int64(len(block)))]); err != nil {
-			if errors.Is(err, syscall.ENOSPC) {
-				return
-			}
+		if err != nil {
 			t.Fatal(err)
 		}
+		bytes -= int64(n)
 	}
 }
 
@@ -344,8 +355,7 @@ func TestFullDisk(t *testing.T) {
 	default:
 	}
 
-	fill(t, r.disk, 0)
-	r.await("the ballast is given up", func() bool { return freeBytes(t, r.disk) > 8<<20 })
+	r.await("the ballast is given up", func() bool { return freeBytes(t, r.disk) > 100<<20 })
 	r.stop()
 	r.start()
 	r.check()
@@ -354,6 +364,19 @@ func TestFullDisk(t *testing.T) {
 	}
 	unfill(t, r.disk)
 	r.await("writes go on after a restart", func() bool { r.insert(t.Context()); return r.ackedCount() > total })
+	r.check()
+
+	// Somebody takes all there is: checkpoints wait, the server stays, and goes on with space.
+	checkpoints = r.metric("kalam_log_checkpoints_total")
+	r.await("a checkpoint", func() bool { return r.metric("kalam_log_checkpoints_total") != checkpoints })
+	r.insert(t.Context()) // the next checkpoint is due some seconds from now
+	postponed := r.metric("kalam_log_checkpoints_postponed_total")
+	drain(t, r.disk)
+	r.await("a checkpoint is put off", func() bool { return r.metric("kalam_log_checkpoints_postponed_total") != postponed })
+	r.get("/v1/tables/app/items/rows/row-1")
+	unfill(t, r.disk)
+	total = r.ackedCount()
+	r.await("writes go on with all space back", func() bool { r.insert(t.Context()); return r.ackedCount() > total })
 	r.check()
 	r.stop()
 	r.verify()
@@ -370,7 +393,7 @@ func TestDiskRunsOut(t *testing.T) {
 		before := r.ackedCount()
 		stop := r.load(4)
 		r.await("writes", func() bool { return r.ackedCount() > before+10+rnd.IntN(40) })
-		fill(t, r.disk, 0)
+		drain(t, r.disk)
 		refused := r.refused.Load()
 		r.await("writes are refused, or the server ends", func() bool {
 			select {
