@@ -25,11 +25,9 @@ type core struct {
 // ever acknowledged is applied; of a node of a cluster without its peers, what its last checkpoint covers.
 func openCore(ctx context.Context, settings config.Config, p *peers, logger *slog.Logger, r prometheus.Registerer) (*core, error) {
 	m, err := materializer.New(materializer.Options{
-		Backend:         openState(settings, p.identity.Replica, logger),
-		Logger:          logger.With("part", "materializer"),
-		Registerer:      r,
-		IdempotencyKeys: settings.Limits.IdempotencyMax,
-		IdempotencyAge:  settings.Limits.IdempotencyAge.Microseconds(),
+		Backend:    openState(settings, p.identity.Replica, logger),
+		Logger:     logger.With("part", "materializer"),
+		Registerer: r,
 	})
 	if err != nil {
 		return nil, err
@@ -41,6 +39,7 @@ func openCore(ctx context.Context, settings config.Config, p *peers, logger *slo
 		Registerer:   r,
 		Identity:     p.identity,
 		SegmentBytes: int64(settings.Storage.SegmentBytes),
+		MinFreeBytes: uint64(settings.Limits.MinFree),
 	}
 	if p.net != nil {
 		o.Network = p.net
@@ -50,7 +49,8 @@ func openCore(ctx context.Context, settings config.Config, p *peers, logger *slo
 	if err != nil {
 		return nil, err
 	}
-	c := &core{materializer: m, log: l, writer: materializer.NewWriter(l)}
+	writer := materializer.NewWriter(l).Remembering(materializer.Memory{Keys: settings.Limits.IdempotencyMax, Age: settings.Limits.IdempotencyAge})
+	c := &core{materializer: m, log: l, writer: writer}
 	if o.Offline {
 		return c, nil
 	}

@@ -175,6 +175,7 @@ func (n *node) openEngine(context.Context) (err error) {
 		MaxPlans:          n.config.QueryCache.MaxPlans,
 		Threads:           n.config.Limits.QueryThreads,
 		MemoryLimit:       fmt.Sprintf("%dKiB", n.config.Limits.QueryMemory>>10),
+		Room:              n.core.log.Room,
 		DefaultPartitions: n.config.Storage.DefaultPartitions,
 		DefaultSharding:   n.config.Sharding.DefaultStrategy,
 	})
@@ -194,7 +195,8 @@ func (n *node) openFlusher(context.Context) error {
 		Log:             n.core.log,
 		State:           n.core.materializer,
 		Writer:          n.core.writer,
-		Store:           n.store,
+		Store:           objstore.Guarded(n.store, n.core.log.Room),
+		Room:            n.core.log.Room,
 		Leads:           n.core.log.Leads,
 		Spread:          n.cluster.Files().Spread,
 		Strategies:      strategies,
