@@ -42,7 +42,7 @@ func openCore(ctx context.Context, settings config.Config, p *peers, logger *slo
 		MinFreeBytes: uint64(settings.Limits.MinFree),
 	}
 	if p.net != nil {
-		o.Network = p.net
+		o.Network, o.PeersFull = p.net, p.full.Load
 	}
 	o.Offline = p.net == nil && len(p.identity.Members) != 1
 	l, err := log.Open(ctx, o)

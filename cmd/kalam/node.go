@@ -140,19 +140,20 @@ func (n *node) openCore(ctx context.Context) (err error) {
 func (n *node) openCluster(ctx context.Context) (err error) {
 	n.store = objstore.NewDir(vfs.Default, n.config.Server.Data)
 	n.cluster, err = cluster.Open(ctx, cluster.Options{
-		Dir:      n.config.Server.Data,
-		Identity: n.peers.identity,
-		Log:      n.core.log,
-		State:    n.core.materializer,
-		Writer:   n.core.writer,
-		Net:      n.peers.net,
-		Book:     n.peers.book,
-		Store:    n.store,
-		Logger:   n.logger.With("part", "cluster"),
-		Version:  version,
-		Raft:     raftAddress(n.listeners.raft, n.config),
-		HTTP:     advertised(n.listeners.http, n.config),
-		Kafka:    advertised(n.listeners.kafka, n.config),
+		Dir:       n.config.Server.Data,
+		Identity:  n.peers.identity,
+		Log:       n.core.log,
+		State:     n.core.materializer,
+		Writer:    n.core.writer,
+		Net:       n.peers.net,
+		Book:      n.peers.book,
+		Store:     n.store,
+		FullPeers: &n.peers.full,
+		Logger:    n.logger.With("part", "cluster"),
+		Version:   version,
+		Raft:      raftAddress(n.listeners.raft, n.config),
+		HTTP:      advertised(n.listeners.http, n.config),
+		Kafka:     advertised(n.listeners.kafka, n.config),
 	})
 	if err != nil {
 		return fmt.Errorf("enter the cluster: %w", err)
