@@ -4,8 +4,6 @@ import (
 	"context"
 	"sync"
 	"time"
-
-	"kalamlog.dev/kalam/log"
 )
 
 // watchEvery is how often a node asks the others how they are.
@@ -58,7 +56,7 @@ func (c *Cluster) countFull(ctx context.Context, nodes []Node) int {
 		}
 		wg.Go(func() {
 			var st State
-			if c.caller.call(ctx, n.Target, pathState, nil, &st) == nil && st.Node == log.NodeID(n.ID) {
+			if c.caller.call(ctx, n.Target, pathState, nil, &st) == nil && st.Node == n.ID {
 				count(st)
 			}
 		})

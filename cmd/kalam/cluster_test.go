@@ -13,6 +13,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -59,7 +60,7 @@ func newClusterRig(t *testing.T) *clusterRig {
 	return c
 }
 
-func (c *clusterRig) data(node int) string { return filepath.Join(c.dir, fmt.Sprint(node)) }
+func (c *clusterRig) data(node int) string { return filepath.Join(c.dir, strconv.Itoa(node)) }
 
 // launch starts a node; raft is where it listens if it is not among the peers.
 func (c *clusterRig) launch(node int, raft string) (*process.Server, error) {
@@ -294,7 +295,7 @@ func TestCluster(t *testing.T) {
 	} else if !strings.Contains(err.Error(), fmt.Sprintf("kalam cluster replace %d", leader)) {
 		t.Errorf("it does not say what to do: %v", err)
 	}
-	c.mustCommand(one, "replace", fmt.Sprint(leader))
+	c.mustCommand(one, "replace", strconv.Itoa(leader))
 	c.start(leader)
 	c.insert(leader, 40, 45)
 	last = c.live(leader, last, live, 45)
@@ -307,7 +308,7 @@ func TestCluster(t *testing.T) {
 	})
 	c.eventually("it votes", func() bool { return !strings.Contains(c.mustCommand(one, "status"), "learner") })
 
-	c.mustCommand(one, "transfer", fmt.Sprint(leader))
+	c.mustCommand(one, "transfer", strconv.Itoa(leader))
 	if got := c.leader(one); got != leader {
 		t.Errorf("node %d leads, not %d", got, leader)
 	}
