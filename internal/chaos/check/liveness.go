@@ -1,0 +1,87 @@
+package check
+
+import (
+	"fmt"
+	"time"
+
+	"kalamlog.dev/kalam/internal/chaos/history"
+)
+
+// How long writes may pause.
+const (
+	FailoverTime = 5 * time.Second  // after a fault that leaves a majority
+	HealTime     = 10 * time.Second // after the end of any fault
+)
+
+// Fault is when something was wrong. Times are of the history's clock, in nanoseconds.
+type Fault struct {
+	Name     string `json:"name"`
+	Began    int64  `json:"began"`
+	Ended    int64  `json:"ended"`
+	Majority bool   `json:"majority"` // a majority could serve all the time
+}
+
+// Resumed returns how long after a moment the last of the tables acknowledged a write that began after it. A table that never did
+// is named in missing.
+func Resumed(ops []history.Op, after int64, tables ...string) (took time.Duration, missing []string) {
+	for _, table := range tables {
+		first := int64(history.Never)
+		for i := range ops {
+			op := &ops[i]
+			if op.Table == table && op.Kind.Writes() && op.Outcome == history.OK && op.Invoke >= after {
+				first = min(first, op.Return)
+			}
+		}
+		if first == history.Never {
+			missing = append(missing, table)
+			continue
+		}
+		took = max(took, time.Duration(first-after))
+	}
+	return took, missing
+}
+
+// Liveness checks that every table takes writes again soon after a fault.
+func Liveness(ops []history.Op, fault Fault, tables ...string) []Violation {
+	var f findings
+	within := func(what string, after int64, limit time.Duration) {
+		took, missing := Resumed(ops, after, tables...)
+		if len(missing) > 0 {
+			f.add("writes go on", "%s: no write was acknowledged after %s on %v", fault.Name, what, missing)
+		} else if took > limit {
+			f.add("writes go on", "%s: the first write after %s took %v, at most %v are allowed", fault.Name, what, took.Round(time.Millisecond), limit)
+		}
+	}
+	if fault.Majority {
+		within("the fault began", fault.Began, FailoverTime)
+	}
+	within("it ended", fault.Ended, HealTime)
+	return f.done()
+}
+
+// Usage is what a server process holds.
+type Usage struct {
+	Files      int   `json:"files"`
+	Goroutines int   `json:"goroutines"`
+	Resident   int64 `json:"resident"` // bytes
+}
+
+func (u Usage) String() string {
+	return fmt.Sprintf("%d files, %d goroutines, %d MiB", u.Files, u.Goroutines, u.Resident>>20)
+}
+
+// What a server may hold more than before, when it is idle again: new tables have segments, and Go gives memory back late.
+const (
+	moreFiles      = 200
+	moreGoroutines = 100
+	moreResident   = 512 << 20
+)
+
+// Resources checks that an idle server holds about what it held before the load.
+func Resources(node int, before, after Usage) []Violation {
+	var f findings
+	if after.Files > before.Files+moreFiles || after.Goroutines > before.Goroutines+moreGoroutines || after.Resident > before.Resident+moreResident {
+		f.add("resources", "node %d holds %s, before the load %s", node, after, before)
+	}
+	return f.done()
+}
