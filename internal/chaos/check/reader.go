@@ -33,10 +33,12 @@ type trailCheck struct {
 	next     map[int32]int64 // by partition, the offset that is due; absent after initial rows until the first change
 	rows     map[string]string
 	initial  map[int32]map[int64]bool // offsets of initial rows and changes since
+	ready    bool
 	bookmark log.Position
 }
 
 func (c *trailCheck) begin() {
+	c.ready = false
 	c.next = map[int32]int64{}
 	c.rows = map[string]string{}
 	c.initial = map[int32]map[int64]bool{}
@@ -56,7 +58,7 @@ func (c *trailCheck) see(s *history.Seen) {
 	switch s.Kind {
 	case history.Opened:
 		if c.trail.How == history.Snapshot || s.Cursor == "" && c.trail.How == history.Folded {
-			if len(c.initial) > 0 {
+			if c.ready {
 				c.snapshotSession(s.Session - 1)
 			}
 			c.begin()
@@ -68,6 +70,7 @@ func (c *trailCheck) see(s *history.Seen) {
 		c.matchesLog(s)
 		c.change(s)
 	case history.Ready, history.Progress:
+		c.ready = c.ready || s.Kind == history.Ready
 		c.bookmarked(s)
 	case history.Reset:
 		c.add("resumable", "%s was reset by node %d: %s", c.trail.Name, s.Node, s.Error)
@@ -158,6 +161,10 @@ func (c *trailCheck) end() {
 	}
 	switch c.trail.How {
 	case history.Folded, history.Snapshot:
+		if !c.ready {
+			c.add("initial", "%s was never shown all initial rows", c.trail.Name)
+			return
+		}
 		for _, v := range SameRows(c.trail.Name+" folded", c.log, c.rows) {
 			c.add("initial", "%s", v.What)
 		}

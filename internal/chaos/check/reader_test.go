@@ -2,6 +2,7 @@ package check
 
 import (
 	"fmt"
+	"slices"
 	"testing"
 
 	"kalamlog.dev/kalam/internal/chaos/history"
@@ -97,6 +98,9 @@ func TestBrokenReadersAreFound(t *testing.T) {
 		{"a row in both", "initial", snapshotTrail(n), func(t *history.Trail) { t.Seen[n/3].Offset = t.Seen[n/3+2].Offset }},
 		{"a gap at the switch", "initial", snapshotTrail(n), remove(n/3 + 2)},
 		{"a row twice", "unique", snapshotTrail(n), func(t *history.Trail) { t.Seen[3] = t.Seen[5] }},
+		{"never ready", "initial", snapshotTrail(n), func(t *history.Trail) {
+			t.Seen = slices.DeleteFunc(t.Seen, func(s history.Seen) bool { return s.Kind == history.Ready })
+		}},
 		{"rows that nobody asked for", "initial", tailTrail(n), func(t *history.Trail) { t.Seen[5].Kind = history.Row }},
 	} {
 		c.break_(c.trail)

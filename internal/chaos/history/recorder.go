@@ -20,7 +20,8 @@ type Recorder struct {
 	files  map[string]*file
 	ops    []*Op
 	trails []*Trail
-	err    error // the first one
+	acked  map[string]int64 // by table, when the latest acknowledged write began
+	err    error            // the first one
 }
 
 type file struct {
@@ -30,7 +31,7 @@ type file struct {
 
 // NewRecorder records into files of dir, which must exist. The clock of the run starts now.
 func NewRecorder(dir string) *Recorder {
-	return &Recorder{dir: dir, began: time.Now(), files: map[string]*file{}}
+	return &Recorder{dir: dir, began: time.Now(), files: map[string]*file{}, acked: map[string]int64{}}
 }
 
 // Now returns the nanoseconds since the start of the run.
@@ -57,9 +58,24 @@ func (r *Recorder) Return(op *Op, outcome Outcome) {
 		Event Outcome `json:"event"`
 		*Op
 	}{outcome, op})
-	if outcome == Info {
+	switch {
+	case outcome == Info:
 		op.Return = Never
+	case outcome == OK && op.Kind.Writes():
+		r.acked[op.Table] = max(r.acked[op.Table], op.Invoke)
 	}
+}
+
+// AckedSince reports whether a write that began after a moment was acknowledged on each of the tables.
+func (r *Recorder) AckedSince(moment int64, tables ...string) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, t := range tables {
+		if r.acked[t] < moment {
+			return false
+		}
+	}
+	return true
 }
 
 // Start records a new reader.

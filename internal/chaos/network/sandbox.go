@@ -15,7 +15,7 @@ import (
 )
 
 // envInside marks the process that lives in the sandbox.
-const envInside = "KALAM_CHAOS_SANDBOX"
+const envInside = "CHAOS_SANDBOX"
 
 // Inside reports whether this process lives in a sandbox.
 func Inside() bool { return os.Getenv(envInside) != "" }

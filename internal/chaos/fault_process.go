@@ -1,0 +1,106 @@
+package chaos
+
+import (
+	"context"
+	"time"
+
+	"kalamlog.dev/kalam/internal/chaos/cluster"
+)
+
+// pauseTime is longer than two election timeouts.
+const pauseTime = 5 * time.Second
+
+func processFaults() []*fault {
+	return []*fault{
+		{name: "kill-leader", nodes: 1, majority: true, short: true, inject: killLeader},
+		{name: "kill-majority", nodes: 3, inject: killMajority},
+		{name: "kill-all", nodes: 1, short: true, inject: killAll},
+		{name: "pause-leader", nodes: 1, majority: true, short: true, inject: pauseLeader},
+		{name: "rolling-restart", nodes: 1, majority: true, inject: rollingRestart},
+		{name: "clock-skew", nodes: 1, majority: true, short: true, inject: skewClock},
+	}
+}
+
+func killLeader(ctx context.Context, s *scene) (func(context.Context) error, error) {
+	n, err := s.leader(ctx)
+	if err != nil {
+		return nil, err
+	}
+	n.Kill()
+	return s.start, nil
+}
+
+func killMajority(_ context.Context, s *scene) (func(context.Context) error, error) {
+	for _, n := range s.majority() {
+		n.Kill()
+	}
+	return s.start, nil
+}
+
+func killAll(_ context.Context, s *scene) (func(context.Context) error, error) {
+	return s.start, cluster.Each(s.Nodes(), func(n *cluster.Node) error {
+		n.Kill()
+		return nil
+	})
+}
+
+// pauseLeader stops the leader for long enough that another is elected, and lets it go on in the belief that it leads.
+func pauseLeader(ctx context.Context, s *scene) (func(context.Context) error, error) {
+	n, err := s.leader(ctx)
+	if err != nil {
+		return nil, err
+	}
+	n.Pause()
+	wait(ctx, min(s.hold, pauseTime))
+	n.Resume()
+	return nothing, nil
+}
+
+// rollingRestart ends and starts the nodes one after the other, as an upgrade does.
+func rollingRestart(ctx context.Context, s *scene) (func(context.Context) error, error) {
+	for _, n := range s.others(nil) {
+		if err := n.Stop(ctx); err != nil {
+			return nil, err
+		}
+		if err := n.Start(ctx); err != nil {
+			return nil, err
+		}
+		wait(ctx, s.hold/time.Duration(2*len(s.Nodes())))
+	}
+	return nothing, nil
+}
+
+// skewClock restarts a node with a clock that is an hour off.
+func skewClock(ctx context.Context, s *scene) (func(context.Context) error, error) {
+	n, err := s.leader(ctx)
+	if err != nil {
+		return nil, err
+	}
+	off := time.Hour
+	if s.rnd.IntN(2) == 0 {
+		off = -off
+	}
+	s.note("node %d by %v", n.ID, off)
+	restart := func(ctx context.Context) error {
+		if err := n.Stop(ctx); err != nil {
+			return err
+		}
+		return n.Start(ctx)
+	}
+	n.SetClock(off)
+	if err := restart(ctx); err != nil {
+		return nil, err
+	}
+	return func(ctx context.Context) error {
+		n.SetClock(0)
+		return restart(ctx)
+	}, nil
+}
+
+// wait waits, or until ctx is done.
+func wait(ctx context.Context, d time.Duration) {
+	select {
+	case <-ctx.Done():
+	case <-time.After(d):
+	}
+}

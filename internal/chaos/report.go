@@ -1,0 +1,116 @@
+package chaos
+
+import (
+	"fmt"
+	"io"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"kalamlog.dev/kalam/internal/chaos/check"
+	"kalamlog.dev/kalam/internal/chaos/history"
+	"kalamlog.dev/kalam/internal/chaos/load"
+)
+
+// Report is what a run has found.
+type Report struct {
+	Seed    uint64
+	Nodes   int
+	Results []Result
+}
+
+// Result is what one fault did.
+type Result struct {
+	Fault      string
+	Ops        int
+	Outcomes   map[history.Outcome]int
+	Codes      map[string]int // of operations that were not ok
+	Changes    int            // in the logs
+	Resumed    time.Duration  // until every table took a write that began after the fault did; -1: not while it lasted
+	Healed     time.Duration  // the same after its end
+	Violations []check.Violation
+	Notes      []string
+}
+
+func (r *Result) note(format string, args ...any) { r.Notes = append(r.Notes, fmt.Sprintf(format, args...)) }
+
+func (r *Result) violate(rule, format string, args ...any) {
+	r.Violations = append(r.Violations, check.Violation{Check: rule, What: fmt.Sprintf(format, args...)})
+}
+
+// measure counts.
+func (r *Result) measure(ops []history.Op, window check.Fault, logs map[string]history.Log) {
+	r.Ops, r.Outcomes, r.Codes = len(ops), map[history.Outcome]int{}, map[string]int{}
+	for i := range ops {
+		r.Outcomes[ops[i].Outcome]++
+		if ops[i].Code != "" {
+			r.Codes[ops[i].Code]++
+		}
+	}
+	for _, log := range logs {
+		for _, changes := range log {
+			r.Changes += len(changes)
+		}
+	}
+	var missing []string
+	if r.Resumed, missing = check.Resumed(ops, window.Began, load.Tables()...); len(missing) > 0 || window.Began+int64(r.Resumed) > window.Ended {
+		r.Resumed = -1
+	}
+	r.Healed, _ = check.Resumed(ops, window.Ended, load.Tables()...)
+}
+
+// line is the result in one line, for the progress.
+func (r *Result) line() string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "%d operations: %d ok, %d failed, %d unknown; %d changes; writes resumed %s, after the end %s; %d violations",
+		r.Ops, r.Outcomes[history.OK], r.Outcomes[history.Fail], r.Outcomes[history.Info], r.Changes, duration(r.Resumed), duration(r.Healed), len(r.Violations))
+	if len(r.Codes) > 0 {
+		b.WriteString("\n   not ok:")
+		for _, code := range slices.Sorted(maps.Keys(r.Codes)) {
+			fmt.Fprintf(&b, " %s %d,", code, r.Codes[code])
+		}
+	}
+	for _, n := range r.Notes {
+		fmt.Fprintf(&b, "\n   %s", n)
+	}
+	for _, v := range r.Violations {
+		fmt.Fprintf(&b, "\n   VIOLATION %s", v)
+	}
+	return b.String()
+}
+
+func duration(d time.Duration) string {
+	if d < 0 {
+		return "only after it"
+	}
+	return d.Round(10 * time.Millisecond).String()
+}
+
+func (r *Report) add(result Result) { r.Results = append(r.Results, result) }
+
+// Violations returns how many there were.
+func (r *Report) Violations() (n int) {
+	for i := range r.Results {
+		n += len(r.Results[i].Violations)
+	}
+	return n
+}
+
+// WriteMarkdown writes the table that docs/reliability.md holds.
+func (r *Report) WriteMarkdown(w io.Writer) error {
+	var b strings.Builder
+	fmt.Fprintf(&b, "Nodes: %d. Seed: %d.\n\n", r.Nodes, r.Seed)
+	b.WriteString("| fault | operations | ok | failed | unknown | changes | writes resumed after | after its end | violations |\n")
+	b.WriteString("|---|---:|---:|---:|---:|---:|---:|---:|---:|\n")
+	for i := range r.Results {
+		x := &r.Results[i]
+		if x.Ops == 0 && len(x.Violations) == 0 {
+			continue
+		}
+		fmt.Fprintf(&b, "| %s | %d | %d | %d | %d | %d | %s | %s | %d |\n", x.Fault, x.Ops, x.Outcomes[history.OK], x.Outcomes[history.Fail],
+			x.Outcomes[history.Info], x.Changes, duration(x.Resumed), duration(x.Healed), len(x.Violations))
+	}
+	_, err := io.WriteString(w, b.String())
+	return err
+}
