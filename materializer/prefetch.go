@@ -50,6 +50,10 @@ func (p *prefetch) load(s *step, r batchReader) error {
 		if err != nil {
 			return err
 		}
+		if at.made {
+			p.known[i] = true
+			continue
+		}
 		p.wanted = append(p.wanted, wanted{at, m.key, i})
 	}
 	return p.lookUp(s)

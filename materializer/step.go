@@ -36,6 +36,7 @@ type part struct {
 	id   log.Partition
 	name storage.PartitionName
 	next log.Offset // of its next change
+	made bool       // by this step: the backend does not have it yet
 }
 
 // draft is a change of a batch that may still be refused.
@@ -280,7 +281,7 @@ func (s *step) partOf(t *Table, id log.Partition) (*part, error) {
 	if err != nil {
 		return nil, err
 	}
-	p := &part{id: id, name: t.plan().names[id.ID], next: next}
+	p := &part{id: id, name: t.plan().names[id.ID], next: next, made: s.m.Catalog().TableByID(t.ID) == nil}
 	s.parts[id] = p
 	return p, nil
 }
@@ -312,6 +313,9 @@ func (s *step) read(at *part, key []byte) ([]byte, error) {
 
 // stored returns the committed value of key, nil if there is none.
 func (s *step) stored(at *part, key []byte) ([]byte, error) {
+	if at.made {
+		return nil, nil
+	}
 	v, err := s.m.backend.Value(at.name, key)
 	if errors.Is(err, storage.ErrNotFound) {
 		return nil, nil
