@@ -35,6 +35,7 @@ type Options struct {
 	Logger       *slog.Logger               // default none
 	Registerer   prometheus.Registerer      // metrics kalam_http_*; nil: none
 	Gatherer     prometheus.Gatherer        // what /metrics shows; nil: nothing
+	Cluster      Cluster                    // what /v1/cluster shows and changes; nil: nothing
 	LoopbackOnly bool                       // the listeners are loopback: requests by other names are refused
 	Limits       Limits
 }
@@ -95,6 +96,7 @@ type Server struct {
 	clock        clock.Clock
 	logger       *slog.Logger
 	gatherer     prometheus.Gatherer
+	cluster      Cluster
 	limits       Limits
 	guard        *originGuard
 
@@ -116,7 +118,7 @@ func New(o Options) (*Server, error) {
 	o.setDefaults()
 	s := &Server{
 		engine: o.Engine, registry: o.Registry, log: o.Log, materializer: o.Materializer, writer: o.Writer, ids: o.IDs,
-		clock: o.Clock, logger: o.Logger, gatherer: o.Gatherer, limits: o.Limits, guard: newOriginGuard(o.LoopbackOnly),
+		clock: o.Clock, logger: o.Logger, gatherer: o.Gatherer, cluster: o.Cluster, limits: o.Limits, guard: newOriginGuard(o.LoopbackOnly),
 		metrics: newMetrics(o.Registerer), boot: bootID(), slots: make(chan struct{}, o.Limits.InFlight),
 	}
 	s.buffers.New = func() any { b := make([]byte, 0, bufferBytes); return &b }
@@ -148,6 +150,8 @@ func (s *Server) router() *echo.Echo {
 	e.GET("/v1/tables/:namespace/:table/rows/*", s.getRow)
 	e.GET("/v1/subscribe", s.subscribe)
 	e.POST("/v1/subscribe", s.subscribe)
+	e.GET("/v1/cluster", s.clusterStatus)
+	e.POST("/v1/cluster/:change", s.changeCluster)
 	return e
 }
 

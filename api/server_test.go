@@ -137,7 +137,7 @@ func TestOpenAPIDescribesEveryRoute(t *testing.T) {
 	var routed []string
 	s := &Server{}
 	for _, r := range s.router().Routes() {
-		path := strings.NewReplacer(":namespace", "{namespace}", ":table", "{table}", "*", "{key}").Replace(r.Path)
+		path := strings.NewReplacer(":namespace", "{namespace}", ":table", "{table}", ":change", "{change}", "*", "{key}").Replace(r.Path)
 		routed = append(routed, r.Method+" "+path)
 	}
 	slices.Sort(described)

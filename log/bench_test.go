@@ -85,16 +85,20 @@ func (nothing) Close() error                                                { re
 
 func openBareRaft(b *testing.B) func([]byte) error {
 	dir := filepath.Join(b.TempDir(), "raft")
-	o := raftOptions{dir: dir, nodeID: 1, tick: 10 * time.Millisecond, inMemory: 256 << 20, guard: &logGuard{dir: dir, fs: newRaftFS()}}
-	led := make(chan struct{}, 16)
-	o.leader = func() { led <- struct{}{} }
+	var leader leadership
+	leader.init()
+	elected := leader.another()
+	o := raftOptions{
+		dir: dir, identity: FirstIdentity(1, 1), tick: 10 * time.Millisecond, inMemory: 256 << 20,
+		guard: &logGuard{dir: dir, fs: newRaftFS()}, events: &raftEvents{leader: &leader, removed: func() {}},
+	}
 	o.create = func(uint64, uint64) statemachine.IOnDiskStateMachine { return nothing{} }
 	host, err := startRaft(o)
 	if err != nil {
 		b.Fatal(err)
 	}
 	b.Cleanup(host.Close)
-	<-led
+	<-elected
 	session := host.GetNoOPSession(uint64(groupID))
 	return func(batch []byte) error {
 		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)

@@ -62,7 +62,7 @@ const (
 
 // keepEntries goes by the size of the entries since the last checkpoint.
 func (l *Log) keepEntries() uint64 {
-	if l.options.RaftAddress == "" {
+	if l.options.Network == nil {
 		return keepAtLeast
 	}
 	backlog := &l.replica.backlog

@@ -10,30 +10,44 @@ import (
 	"time"
 
 	"github.com/lni/dragonboat/v4"
+
+	"kalamlog.dev/kalam/internal/peer"
 )
 
-// freeAddresses returns n addresses of this machine that nobody listens on.
-func freeAddresses(t *testing.T, n int) []string {
-	t.Helper()
-	var addresses []string
-	for range n {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer l.Close()
-		addresses = append(addresses, l.Addr().String())
-	}
-	return addresses
+// network is the listeners of nodes 1 to n, each with a Net of its own.
+type network struct {
+	book *peer.Book
+	nets map[NodeID]*peer.Net
 }
 
-func clusterOptions(dir string, node uint64, addresses []string) Options {
-	o := testOptions(dir)
-	o.NodeID, o.RaftAddress, o.Peers = node, addresses[node-1], map[uint64]string{}
-	o.SegmentBytes, o.RTT = 8<<10, 20*time.Millisecond
-	for i, a := range addresses {
-		o.Peers[uint64(i+1)] = a
+func newNetwork(t *testing.T, n int) *network {
+	t.Helper()
+	w := &network{book: peer.NewBook(), nets: make(map[NodeID]*peer.Net)}
+	for i := range n {
+		w.join(t, NodeID(i+1))
 	}
+	return w
+}
+
+func (w *network) join(t *testing.T, node NodeID) {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.book.Set(TargetOf(node), l.Addr().String())
+	one, err := peer.Open(peer.Options{Listener: l, Self: TargetOf(node), Book: w.book})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { one.Close() })
+	w.nets[node] = one
+}
+
+func (w *network) options(dir string, id Identity) Options {
+	o := testOptions(dir)
+	o.Identity, o.Network = id, w.nets[id.Node]
+	o.SegmentBytes, o.RTT = 8<<10, 20*time.Millisecond
 	return o
 }
 
@@ -46,7 +60,7 @@ func openNodes(t *testing.T, options ...Options) []*Log {
 		wg.Go(func() {
 			l, err := Open(testContext(t), o)
 			if err != nil {
-				t.Errorf("node %d: %v", o.NodeID, err)
+				t.Errorf("node %d: %v", o.Identity.Node, err)
 			}
 			logs[i] = l
 		})
@@ -64,7 +78,7 @@ func closeNodes(t *testing.T, logs ...*Log) {
 	for _, l := range logs {
 		wg.Go(func() {
 			if err := l.Close(); err != nil {
-				t.Errorf("close node %d: %v", l.options.NodeID, err)
+				t.Errorf("close node %d: %v", l.options.Identity.Node, err)
 			}
 		})
 	}
@@ -73,9 +87,9 @@ func closeNodes(t *testing.T, logs ...*Log) {
 
 // A node that was away until the others have compacted what it lacks gets a snapshot, whose segments and state equal theirs.
 func TestNodeThatWasAwayCatchesUpBySnapshot(t *testing.T) {
-	addresses := freeAddresses(t, 3)
+	w := newNetwork(t, 3)
 	dirs := []string{t.TempDir(), t.TempDir(), t.TempDir()}
-	options := func(node int) Options { return clusterOptions(dirs[node-1], uint64(node), addresses) }
+	options := func(node int) Options { return w.options(dirs[node-1], FirstIdentity(NodeID(node), 1, 2, 3)) }
 	logs := openNodes(t, options(1), options(2), options(3))
 	writeTo(t, logs[0], 50)
 	closeNodes(t, logs[2])
@@ -150,7 +164,7 @@ func compareNodes(t *testing.T, logs []*Log) {
 		want := readAll(t, logs[0], p)
 		for _, l := range logs[1:] {
 			if got := readAll(t, l, p); !slices.Equal(got, want) {
-				t.Errorf("node %d has %d changes in %v, want %d", l.options.NodeID, len(got), p, len(want))
+				t.Errorf("node %d has %d changes in %v, want %d", l.options.Identity.Node, len(got), p, len(want))
 			}
 		}
 	}
@@ -162,7 +176,7 @@ func compareNodes(t *testing.T, logs []*Log) {
 	}
 	for _, l := range logs[1:] {
 		if sums(l) != sums(logs[0]) {
-			t.Errorf("node %d has other state", l.options.NodeID)
+			t.Errorf("node %d has other state", l.options.Identity.Node)
 		}
 	}
 }

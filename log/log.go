@@ -11,6 +11,7 @@ import (
 
 	"github.com/cockroachdb/pebble/v2/vfs"
 	"github.com/lni/dragonboat/v4"
+	"github.com/lni/dragonboat/v4/config"
 	"github.com/prometheus/client_golang/prometheus"
 
 	"kalamlog.dev/kalam/internal/clock"
@@ -26,10 +27,10 @@ type Options struct {
 	Registerer prometheus.Registerer // gets the metrics kalam_log_*; nil: none
 	Fold       Fold                  // required; Open opens it and Close closes it
 
-	NodeID      uint64            // default 1
-	RaftAddress string            // host:port to listen on for peers; default: no listener, this node is alone
-	Peers       map[uint64]string // the group's first members with their addresses, this node included; default: this node alone
-	RTT         time.Duration     // dragonboat's tick; default 10 ms for a node alone, 50 ms with peers
+	Identity Identity      // default: node 1 of a cluster of one
+	Network  Network       // to the other nodes; nil: there are none
+	Offline  bool          // opens what the last checkpoint covers, to read: Raft does not run and nothing can be proposed
+	RTT      time.Duration // dragonboat's tick; default 10 ms without a network, 50 ms with one
 
 	SegmentBytes  int64 // size at which a segment is sealed, default 64 MiB
 	OpenFiles     int   // segment files kept open, default 256
@@ -50,8 +51,10 @@ func (o *Options) setDefaults() {
 	setDefault(&o.FS, vfs.Default)
 	setDefault[clock.Clock](&o.Clock, clock.System{})
 	setDefault(&o.Logger, slog.Default())
-	setDefault(&o.NodeID, 1)
-	if o.RaftAddress == "" {
+	if o.Identity.Node == 0 {
+		o.Identity = FirstIdentity(1, 1)
+	}
+	if o.Network == nil {
 		setDefault(&o.RTT, 10*time.Millisecond)
 	}
 	setDefault(&o.RTT, 50*time.Millisecond)
@@ -89,9 +92,13 @@ func (o *Options) validate() error {
 	check(o.MaxBatchBytes <= 1<<30, "Options.MaxBatchBytes must be at most 1 GiB")
 	check(o.OpenFiles > 0 && o.Senders > 0, "Options.OpenFiles and Senders must be positive")
 	check(o.RTT >= time.Millisecond, "Options.RTT must be at least a millisecond")
-	check(o.RaftAddress == "" || len(o.Peers) == 0 || o.Peers[o.NodeID] != "", "Options.Peers must include this node")
-	check(o.RaftAddress != "" || len(o.Peers) <= 1, "Options.Peers needs a RaftAddress")
-	return errors.Join(errs...)
+	check(o.Offline || o.Network != nil || len(o.Identity.Members) == 1, "the replica has peers: Options.Network is required")
+	return errors.Join(append(errs, o.Identity.check())...)
+}
+
+// Network makes the transport between the hosts of a cluster: *peer.Net.
+type Network interface {
+	Transport(valid func(target string) bool) config.TransportFactory
 }
 
 // Log is one node's share of the Raft groups. Safe for concurrent use.
@@ -106,6 +113,7 @@ type Log struct {
 	failure *failure
 	metrics *metrics
 	keeper  *keeper
+	leader  leadership
 
 	checkpointing chan struct{} // holds a token while a checkpoint is made
 
@@ -126,6 +134,9 @@ type Receipt struct {
 // that nothing was written.
 func (l *Log) Propose(ctx context.Context, batch []byte) (Receipt, error) {
 	l.metrics.proposals.Inc()
+	if l.options.Offline {
+		return Receipt{}, problem.New(problem.Unsupported, "the log is open for reading alone")
+	}
 	if err := l.keeper.full(); err != nil {
 		l.metrics.refused.Inc()
 		return Receipt{}, err

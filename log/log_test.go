@@ -312,10 +312,13 @@ func TestKeeperCheckpointsByItself(t *testing.T) {
 
 func TestOpenValidatesOptions(t *testing.T) {
 	for name, o := range map[string]Options{
-		"nothing":        {},
-		"no fold":        {Dir: t.TempDir()},
-		"negative size":  {Dir: t.TempDir(), Fold: newMapFold(nil, ""), SegmentBytes: -1},
-		"not among them": {Dir: t.TempDir(), Fold: newMapFold(nil, ""), RaftAddress: "127.0.0.1:1", Peers: map[uint64]string{2: "127.0.0.1:2"}},
+		"nothing":       {},
+		"no fold":       {Dir: t.TempDir()},
+		"negative size": {Dir: t.TempDir(), Fold: newMapFold(nil, ""), SegmentBytes: -1},
+		"not among them": {Dir: t.TempDir(), Fold: newMapFold(nil, ""), Identity: Identity{
+			Node: 1, Replica: 1, Target: TargetOf(1), Members: map[ReplicaID]string{2: TargetOf(2)},
+		}},
+		"peers without a network": {Dir: t.TempDir(), Fold: newMapFold(nil, ""), Identity: FirstIdentity(1, 1, 2)},
 	} {
 		if l, err := Open(testContext(t), o); err == nil {
 			l.Close()

@@ -14,6 +14,7 @@ import (
 // comes before the group may add an entry: one that took a lost index again could never be told from the lost one.
 type logGuard struct {
 	dir  string
+	node NodeID
 	need Index   // the index that the log had at least
 	fs   *raftFS // told when the log is whole
 
@@ -60,6 +61,6 @@ func (l *guardedLog) ReadRaftState(group, node, snapshot uint64) (raftio.RaftSta
 
 func (g *logGuard) refuse(last Index) error {
 	return &CorruptionError{Path: g.dir, Err: fmt.Errorf("the raft log ends at index %d although index %d was committed: "+
-		"entries were lost; if this node has peers, remove its data directory and add it again as a new node, else restore a backup",
-		last, g.need)}
+		"entries were lost; if this node has peers, replace it with \"kalam cluster replace %d\", else restore a backup",
+		last, g.need, g.node)}
 }

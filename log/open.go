@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
 
@@ -25,28 +26,20 @@ func Open(ctx context.Context, o Options) (*Log, error) {
 }
 
 func (l *Log) open(ctx context.Context) error {
-	if err := l.openStorage(); err != nil {
+	if err := l.openStorage(); err != nil || l.options.Offline {
 		return err
 	}
-	led := make(chan struct{}, 1)
-	host, err := l.startRaft(func() {
-		select {
-		case led <- struct{}{}:
-		default:
-		}
-	})
+	host, err := l.startRaft()
 	if err != nil {
 		return err
 	}
 	l.host = host
-	l.sender = newProposer(host, groupID, host.GetNoOPSession(uint64(groupID)), l.options.Clock, l.metrics, l.failure, proposerLimits{
+	l.sender = newProposer(host, groupID, host.GetNoOPSession(uint64(groupID)), l.options.Clock, l.metrics, l.failure, &l.leader, proposerLimits{
 		entry: l.options.MaxEntryBytes, batch: l.options.MaxBatchBytes, queue: l.options.QueueBytes,
-		timeout: l.options.ProposeTimeout, senders: l.options.Senders,
+		timeout: l.options.ProposeTimeout, senders: l.options.Senders, settle: 2 * electionTicks * l.options.RTT,
 	})
-	select {
-	case <-led:
-	case <-ctx.Done():
-		return fmt.Errorf("wait for a leader: %w", context.Cause(ctx))
+	if err := l.awaitLeader(ctx); err != nil {
+		return err
 	}
 	if _, err := l.Barrier(ctx); err != nil {
 		return err
@@ -55,6 +48,27 @@ func (l *Log) open(ctx context.Context) error {
 		return err
 	}
 	l.keeper = startKeeper(l)
+	return nil
+}
+
+// patience is how long awaitLeader waits before it says what it waits for, and between two sayings.
+const patience = 10 * time.Second
+
+func (l *Log) awaitLeader(ctx context.Context) error {
+	tell := time.NewTicker(patience)
+	defer tell.Stop()
+	for elected := l.leader.another(); l.leader.now().Replica == 0; {
+		select {
+		case <-elected:
+			return nil
+		case <-tell.C:
+			l.options.Logger.Warn("waiting for a leader: a majority of the cluster's nodes must be up and reachable")
+		case <-l.failure.done:
+			return l.failure.err()
+		case <-ctx.Done():
+			return fmt.Errorf("wait for a leader: %w", context.Cause(ctx))
+		}
+	}
 	return nil
 }
 
@@ -71,6 +85,7 @@ func (l *Log) openStorage() (err error) {
 		return fmt.Errorf("register metrics: %w", err)
 	}
 	l.failure = newFailure(l.fail)
+	l.leader.init()
 	segments := o.FS.PathJoin(o.Dir, "segments")
 	if err := prepareSegments(o.FS, segments); err != nil {
 		return err

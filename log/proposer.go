@@ -24,6 +24,7 @@ type proposer struct {
 	clock   clock.Clock
 	metrics *metrics
 	failure *failure
+	leader  *leadership
 	limits  proposerLimits
 	done    sync.WaitGroup
 
@@ -43,6 +44,7 @@ type proposerLimits struct {
 	batch   int           // bytes of one batch
 	queue   int           // bytes of waiting batches
 	timeout time.Duration // for one entry
+	settle  time.Duration // after an election, for an entry proposed before it
 	senders int
 }
 
@@ -63,8 +65,8 @@ type answer struct {
 	err     error
 }
 
-func newProposer(host raftHost, group GroupID, session *client.Session, c clock.Clock, m *metrics, f *failure, limits proposerLimits) *proposer {
-	p := &proposer{host: host, group: group, clock: c, metrics: m, failure: f, limits: limits}
+func newProposer(host raftHost, group GroupID, session *client.Session, c clock.Clock, m *metrics, f *failure, l *leadership, limits proposerLimits) *proposer {
+	p := &proposer{host: host, group: group, clock: c, metrics: m, failure: f, leader: l, limits: limits}
 	p.work.L = &p.mu
 	for range limits.senders {
 		p.done.Go(func() { p.send(session) })
@@ -205,6 +207,9 @@ func errUnknown(cause error) error {
 }
 
 func errFailed(cause error) error {
+	if errors.Is(cause, ErrRemoved) {
+		return problem.New(problem.ShuttingDown, "this node was removed from its cluster; nothing was written").WithHint("ask another node").Because(cause)
+	}
 	return problem.New(problem.Internal, "the node has stopped accepting writes after a fault of its storage").
 		WithHint("see the server's log; the process must be restarted").Because(cause)
 }
@@ -336,6 +341,7 @@ func (p *proposer) commit(session *client.Session, entry []byte) (statemachine.R
 
 // commitOnce reports in again that entry was surely not taken and may be by a further attempt.
 func (p *proposer) commitOnce(session *client.Session, entry []byte) (_ statemachine.Result, again bool, err error) {
+	elected := p.leader.another() // before the entry is on its way
 	rs, err := p.host.Propose(session, entry, p.limits.timeout)
 	switch {
 	case errors.Is(err, dragonboat.ErrClosed), errors.Is(err, dragonboat.ErrShardClosed), errors.Is(err, dragonboat.ErrShardNotFound):
@@ -343,11 +349,9 @@ func (p *proposer) commitOnce(session *client.Session, entry []byte) (_ statemac
 	case err != nil:
 		return statemachine.Result{}, dragonboat.IsTempError(err), err
 	}
-	var r dragonboat.RequestResult
-	select {
-	case r = <-rs.ResultC():
-	case <-p.failure.done:
-		return statemachine.Result{}, false, errUnknown(p.failure.err())
+	r, err := p.await(rs, elected)
+	if err != nil {
+		return statemachine.Result{}, false, err
 	}
 	switch {
 	case r.Completed():
@@ -361,5 +365,27 @@ func (p *proposer) commitOnce(session *client.Session, entry []byte) (_ statemac
 		return statemachine.Result{}, false, errUnknown(dragonboat.ErrTimeout)
 	default:
 		return statemachine.Result{}, false, errUnknown(errors.New("the group ended the proposal"))
+	}
+}
+
+// errDeposed is the cause of an unknown outcome: the entry was on its way to a leader that is one no more.
+var errDeposed = errors.New("the leader changed")
+
+// await returns what became of rs. An entry that was on its way to a leader which another has followed is either applied soon after the
+// election or never answered: waiting for its timeout would hold up those that come behind it.
+func (p *proposer) await(rs *dragonboat.RequestState, elected <-chan struct{}) (dragonboat.RequestResult, error) {
+	var settled <-chan time.Time
+	for {
+		select {
+		case r := <-rs.ResultC():
+			return r, nil
+		case <-p.failure.done:
+			return dragonboat.RequestResult{}, errUnknown(p.failure.err())
+		case <-elected:
+			elected = nil
+			settled = time.After(p.limits.settle)
+		case <-settled:
+			return dragonboat.RequestResult{}, errUnknown(errDeposed)
+		}
 	}
 }

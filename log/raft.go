@@ -16,7 +16,7 @@ import (
 // Raft settings that no option changes.
 const (
 	groupID       GroupID = 1
-	electionTicks         = 10
+	electionTicks         = 10        // the least; dragonboat draws up to twice as many
 	engineWorkers         = 4         // can never be changed for an existing directory
 	entryBuffer           = 256 << 10 // tan keeps 16 of them; a larger update allocates
 )
@@ -24,14 +24,13 @@ const (
 // raftOptions is what a group is started with.
 type raftOptions struct {
 	dir      string
-	nodeID   uint64
-	address  string            // "" for a node without peers
-	peers    map[uint64]string // the first members, this node included
+	identity Identity
+	network  Network // nil: there are no peers
 	tick     time.Duration
 	inMemory uint64 // bytes of entries not applied yet
 	guard    *logGuard
 	create   statemachine.CreateOnDiskStateMachineFunc
-	leader   func()
+	events   *raftEvents
 }
 
 // startRaft starts dragonboat and the group. Damage that dragonboat reports by a panic comes back as an error.
@@ -49,11 +48,11 @@ func startRaft(o raftOptions) (host *dragonboat.NodeHost, err error) {
 	if err != nil {
 		return nil, fmt.Errorf("open raft log in %s: %w", o.dir, err)
 	}
-	members := o.peers
-	if len(members) == 0 {
-		members = map[uint64]string{o.nodeID: soloAddress}
+	members := make(map[uint64]string, len(o.identity.Members))
+	for r, target := range o.identity.Members {
+		members[uint64(r)] = target
 	}
-	if err := host.StartOnDiskReplica(members, false, o.create, groupConfig(o)); err != nil {
+	if err := host.StartOnDiskReplica(members, len(members) == 0, o.create, groupConfig(o)); err != nil {
 		return host, fmt.Errorf("start raft group in %s: %w", o.dir, err)
 	}
 	return host, nil
@@ -76,17 +75,18 @@ func raftPanic(g *logGuard, r any) error {
 		return g.refused
 	}
 	return &CorruptionError{Path: g.fs.lastOpened(g.dir), Err: fmt.Errorf("the raft log cannot be read: %s; if this node has peers, "+
-		"remove its data directory and add it again as a new node, else restore a backup", firstLine(fmt.Sprint(r)))}
+		"replace it with \"kalam cluster replace %d\", else restore a backup", firstLine(fmt.Sprint(r)), g.node)}
 }
 
 func hostConfig(o raftOptions) config.NodeHostConfig {
 	logdb := config.GetTinyMemLogDBConfig()
 	logdb.KVWriteBufferSize = entryBuffer
 	c := config.NodeHostConfig{
-		NodeHostDir:       o.dir,
-		RaftAddress:       o.address,
-		RTTMillisecond:    uint64(max(o.tick.Milliseconds(), 1)),
-		RaftEventListener: leaderListener(o.leader),
+		NodeHostDir:         o.dir,
+		RaftAddress:         o.identity.Target,
+		RTTMillisecond:      uint64(max(o.tick.Milliseconds(), 1)),
+		RaftEventListener:   o.events,
+		SystemEventListener: o.events,
 		Expert: config.ExpertConfig{
 			FS:           o.guard.fs,
 			LogDBFactory: o.guard,
@@ -97,16 +97,17 @@ func hostConfig(o raftOptions) config.NodeHostConfig {
 			},
 		},
 	}
-	if o.address == "" {
-		c.RaftAddress = soloAddress
-		c.Expert.TransportFactory = soloTransport{}
+	c.Expert.TransportFactory = soloTransport{}
+	if o.network != nil {
+		c.Expert.TransportFactory = o.network.Transport(validTarget)
 	}
 	return c
 }
 
 func groupConfig(o raftOptions) config.Config {
 	return config.Config{
-		ReplicaID:           o.nodeID,
+		ReplicaID:           uint64(o.identity.Replica),
+		IsNonVoting:         !o.identity.Voter,
 		ShardID:             uint64(groupID),
 		CheckQuorum:         true,
 		PreVote:             true,
@@ -120,19 +121,6 @@ func groupConfig(o raftOptions) config.Config {
 	}
 }
 
-// leaderListener calls itself when the group has got a leader.
-type leaderListener func()
-
-// LeaderUpdated implements raftio.IRaftEventListener.
-func (f leaderListener) LeaderUpdated(info raftio.LeaderInfo) {
-	if info.LeaderID != raftio.NoLeader {
-		f()
-	}
-}
-
-// soloAddress stands for a node that has no peers and listens nowhere.
-const soloAddress = "solo"
-
 var errNoPeers = errors.New("this node has no peers")
 
 // soloTransport is the network of a node without peers: none.
@@ -144,7 +132,7 @@ func (t soloTransport) Create(config.NodeHostConfig, raftio.MessageHandler, raft
 }
 
 // Validate implements config.TransportFactory.
-func (soloTransport) Validate(address string) bool { return address == soloAddress }
+func (soloTransport) Validate(target string) bool { return validTarget(target) }
 
 // Name implements raftio.ITransport.
 func (soloTransport) Name() string { return "solo" }
@@ -166,11 +154,11 @@ func (soloTransport) GetSnapshotConnection(context.Context, string) (raftio.ISna
 }
 
 // startRaft starts the group on l's replica.
-func (l *Log) startRaft(led func()) (*dragonboat.NodeHost, error) {
+func (l *Log) startRaft() (*dragonboat.NodeHost, error) {
 	o := &l.options
 	bridgeRaftLog(o.Logger)
 	dir := filepath.Join(o.Dir, "raft")
-	if err := adoptHost(dir, o.RaftAddress); err != nil {
+	if err := adoptHost(dir, o.Identity.Target); err != nil {
 		return nil, fmt.Errorf("prepare raft log in %s: %w", dir, err)
 	}
 	path, cut, err := dropTornTail(dir)
@@ -183,15 +171,18 @@ func (l *Log) startRaft(led func()) (*dragonboat.NodeHost, error) {
 	opened := l.replica.checkpoint.Index
 	return startRaft(raftOptions{
 		dir:      dir,
-		nodeID:   o.NodeID,
-		address:  o.RaftAddress,
-		peers:    o.Peers,
+		identity: o.Identity,
+		network:  o.Network,
 		tick:     o.RTT,
 		inMemory: uint64(2 * o.Senders * (o.MaxBatchBytes + o.MaxEntryBytes)),
-		guard:    &logGuard{dir: dir, fs: newRaftFS(), need: max(l.floor.last(), opened)},
+		guard:    &logGuard{dir: dir, node: o.Identity.Node, fs: newRaftFS(), need: max(l.floor.last(), opened)},
 		create: func(uint64, uint64) statemachine.IOnDiskStateMachine {
 			return &machine{replica: l.replica, opened: opened}
 		},
-		leader: led,
+		events: &raftEvents{leader: &l.leader, removed: func() {
+			if l.store.over() == nil {
+				l.failure.fail(ErrRemoved)
+			}
+		}},
 	})
 }

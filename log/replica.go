@@ -54,7 +54,7 @@ func openReplica(group GroupID, s *store, fold Fold, fl *floor, f *failure, m *m
 	}
 	if c.Index < fl.state.checkpoint {
 		return nil, errors.Join(fmt.Errorf("the state is at index %d although index %d was durable: the state directory "+
-			"went back in time; restore it, or remove the whole data directory and let the node join its cluster again, or restore a backup",
+			"went back in time; if this node has peers, replace it with \"kalam cluster replace\", else restore a backup",
 			c.Index, fl.state.checkpoint), fold.Close())
 	}
 	r.checkpoint = c

@@ -70,6 +70,8 @@ func (m *Materializer) load() error {
 		if err := m.clear(); err != nil {
 			return err
 		}
+	} else if err := m.createSystemPartitions(); err != nil {
+		return err
 	}
 	catalog, err := loadCatalog(m.backend, cp.catalog)
 	if err != nil {
@@ -110,11 +112,19 @@ func (m *Materializer) clear() error {
 		batch.DropPartition(name)
 	}
 	batch.CreatePartition(metaPartition)
-	for _, t := range systemTables() {
-		batch.CreatePartition(statePartition(t.ID, 0))
-	}
 	if err := batch.Commit(); err != nil {
 		return fmt.Errorf("empty the state: %w", err)
+	}
+	return m.createSystemPartitions()
+}
+
+// createSystemPartitions makes the partitions of system tables that are missing: all in an empty state, those that are newer than the release
+// that made it in another.
+func (m *Materializer) createSystemPartitions() error {
+	for _, t := range systemTables() {
+		if err := m.backend.CreatePartition(statePartition(t.ID, 0)); err != nil {
+			return fmt.Errorf("make state of %s: %w", t.QualifiedName(), err)
+		}
 	}
 	return nil
 }

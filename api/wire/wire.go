@@ -77,3 +77,34 @@ type Error struct {
 type Health struct {
 	Status string `json:"status"` // ok, draining, or why not ready
 }
+
+// ClusterStatus answers GET /v1/cluster.
+type ClusterStatus struct {
+	Cluster string        `json:"cluster"`           // id
+	Node    uint64        `json:"node"`              // the one that answers
+	Leader  uint64        `json:"leader"`            // node that leads, 0: none
+	Term    uint64        `json:"term"`              // Raft's, of the leader
+	Problem string        `json:"problem,omitempty"` // why the members cannot be told for sure
+	Nodes   []ClusterNode `json:"nodes"`
+}
+
+// ClusterNode describes a node.
+type ClusterNode struct {
+	Node     uint64 `json:"node"`
+	Replica  uint64 `json:"replica"`
+	Role     string `json:"role"`               // leader, follower, learner (does not vote yet), removed, unknown
+	Up       bool   `json:"up"`                 // it answers
+	Position string `json:"position,omitempty"` // up to where it has applied
+	Raft     string `json:"raft,omitempty"`     // addresses
+	HTTP     string `json:"http,omitempty"`
+	Kafka    string `json:"kafka,omitempty"`
+	Version  string `json:"version,omitempty"`
+	DiskFull bool   `json:"disk_full,omitempty"` // it refuses writes
+	Problem  string `json:"problem,omitempty"`   // why it does not answer
+}
+
+// ClusterChange is the body of POST /v1/cluster/add, remove, replace and transfer.
+type ClusterChange struct {
+	Node    uint64 `json:"node"`
+	Address string `json:"address,omitempty"` // of add: where the node listens for peers
+}

@@ -28,8 +28,8 @@ type core struct {
 }
 
 // openCore opens the data directory of settings, which it locks: a second process is refused. On return everything that was
-// ever acknowledged is applied.
-func openCore(ctx context.Context, settings config.Config, logger *slog.Logger, r prometheus.Registerer) (*core, error) {
+// ever acknowledged is applied; of a node of a cluster without its peers, what its last checkpoint covers.
+func openCore(ctx context.Context, settings config.Config, p *peers, logger *slog.Logger, r prometheus.Registerer) (*core, error) {
 	m, err := materializer.New(materializer.Options{
 		Backend:         pebbleIn(filepath.Join(settings.Server.Data, stateFolder), int64(settings.Storage.Cache), logger),
 		Logger:          logger.With("part", "materializer"),
@@ -40,19 +40,26 @@ func openCore(ctx context.Context, settings config.Config, logger *slog.Logger, 
 	if err != nil {
 		return nil, err
 	}
-	l, err := log.Open(ctx, log.Options{
+	o := log.Options{
 		Dir:          settings.Server.Data,
 		Fold:         m,
 		Logger:       logger.With("part", "log"),
 		Registerer:   r,
-		NodeID:       uint64(settings.Cluster.NodeID),
-		RaftAddress:  settings.Cluster.Raft,
+		Identity:     p.identity,
 		SegmentBytes: int64(settings.Storage.SegmentBytes),
-	})
+	}
+	if p.net != nil {
+		o.Network = p.net
+	}
+	o.Offline = p.net == nil && len(p.identity.Members) != 1
+	l, err := log.Open(ctx, o)
 	if err != nil {
 		return nil, err
 	}
 	c := &core{materializer: m, log: l, writer: materializer.NewWriter(l)}
+	if o.Offline {
+		return c, nil
+	}
 	if err := c.followDrops(logger); err != nil {
 		return nil, errors.Join(err, c.close())
 	}

@@ -46,6 +46,6 @@ func rootCommand() *cobra.Command {
 		SilenceUsage:  true,
 		SilenceErrors: true,
 	}
-	root.AddCommand(serveCommand(), sqlCommand(), verifyCommand(), healthCommand(), configCommand(), versionCommand())
+	root.AddCommand(serveCommand(), sqlCommand(), verifyCommand(), clusterCommand(), healthCommand(), configCommand(), versionCommand())
 	return root
 }

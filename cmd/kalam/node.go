@@ -18,6 +18,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/collectors"
 
 	"kalamlog.dev/kalam/api"
+	"kalamlog.dev/kalam/api/cluster"
 	"kalamlog.dev/kalam/api/kafka"
 	"kalamlog.dev/kalam/flusher"
 	"kalamlog.dev/kalam/flusher/objstore"
@@ -33,7 +34,9 @@ type node struct {
 	config    config.Config
 	logger    *slog.Logger
 	metrics   *prometheus.Registry
+	peers     *peers
 	core      *core
+	cluster   *cluster.Cluster
 	ids       *materializer.IDs
 	engine    *query.Engine
 	flusher   *flusher.Flusher
@@ -47,7 +50,7 @@ type node struct {
 }
 
 // listeners are bound before anything is opened, so that a taken port is found at once.
-type listeners struct{ http, kafka, pprof net.Listener }
+type listeners struct{ http, kafka, raft, pprof net.Listener }
 
 // openNode opens every part in the order in which they need each other. The doors are shut until serve.
 func openNode(ctx context.Context, c config.Config, logger *slog.Logger) (*node, error) {
@@ -63,7 +66,7 @@ func (n *node) open(ctx context.Context) error {
 	if err := n.listen(ctx); err != nil {
 		return err
 	}
-	for _, step := range []func(context.Context) error{n.openCore, n.openEngine, n.openFlusher, n.openDoors} {
+	for _, step := range []func(context.Context) error{n.openPeers, n.openCore, n.openCluster, n.openEngine, n.openFlusher, n.openDoors} {
 		if err := step(ctx); err != nil {
 			return err
 		}
@@ -95,29 +98,63 @@ func (n *node) listen(ctx context.Context) (err error) {
 	}
 	n.listeners.http = bind("server.http", n.config.Server.HTTP)
 	n.listeners.kafka = bind("server.kafka", n.config.Server.Kafka)
+	n.listeners.raft = bind("cluster.raft", n.config.Cluster.Listen())
 	n.listeners.pprof = bind("server.pprof", n.config.Server.Pprof)
 	return err
 }
 
 func (l *listeners) close() error {
 	var errs []error
-	for _, one := range []net.Listener{l.http, l.kafka, l.pprof} {
-		if one != nil {
-			errs = append(errs, one.Close())
+	for _, one := range []net.Listener{l.http, l.kafka, l.raft, l.pprof} {
+		if one == nil {
+			continue
+		}
+		if err := one.Close(); err != nil && !errors.Is(err, net.ErrClosed) {
+			errs = append(errs, err)
 		}
 	}
 	return errors.Join(errs...)
 }
 
-func (n *node) openCore(ctx context.Context) (err error) {
+func (n *node) openPeers(ctx context.Context) (err error) {
 	// Everyone's rows are in it: other users of the machine have no business there.
 	if err := os.MkdirAll(n.config.Server.Data, 0o700); err != nil {
 		return fmt.Errorf("make data directory: %w", err)
 	}
-	if n.core, err = openCore(ctx, n.config, n.logger, n.metrics); err != nil {
+	if n.peers, err = openPeers(ctx, n.config, n.listeners.raft, n.logger.With("part", "cluster")); err != nil {
+		return err
+	}
+	n.stores.add(n.peers.close)
+	return nil
+}
+
+func (n *node) openCore(ctx context.Context) (err error) {
+	if n.core, err = openCore(ctx, n.config, n.peers, n.logger, n.metrics); err != nil {
 		return err
 	}
 	n.stores.add(n.core.close)
+	return nil
+}
+
+func (n *node) openCluster(ctx context.Context) (err error) {
+	n.cluster, err = cluster.Open(ctx, cluster.Options{
+		Dir:      n.config.Server.Data,
+		Identity: n.peers.identity,
+		Log:      n.core.log,
+		State:    n.core.materializer,
+		Writer:   n.core.writer,
+		Net:      n.peers.net,
+		Book:     n.peers.book,
+		Logger:   n.logger.With("part", "cluster"),
+		Version:  version,
+		Raft:     raftAddress(n.listeners.raft, n.config),
+		HTTP:     advertised(n.listeners.http, n.config),
+		Kafka:    advertised(n.listeners.kafka, n.config),
+	})
+	if err != nil {
+		return fmt.Errorf("enter the cluster: %w", err)
+	}
+	n.stores.add(n.cluster.Close)
 	return nil
 }
 
@@ -199,6 +236,7 @@ func (n *node) openDoors(context.Context) (err error) {
 		Logger:       n.logger.With("part", "http"),
 		Registerer:   n.metrics,
 		Gatherer:     n.metrics,
+		Cluster:      n.cluster,
 		LoopbackOnly: !n.config.Server.Insecure,
 		Limits: api.Limits{
 			Body:          int64(n.config.Limits.Body),

@@ -14,6 +14,7 @@ import (
 	"kalamlog.dev/kalam/flusher"
 	"kalamlog.dev/kalam/flusher/objstore"
 	"kalamlog.dev/kalam/internal/config"
+	"kalamlog.dev/kalam/log"
 	"kalamlog.dev/kalam/materializer"
 )
 
@@ -22,7 +23,9 @@ func verifyCommand() *cobra.Command {
 		Use:   "verify",
 		Short: "Fold the log of a stopped server again and compare it with its state",
 		Long: `Opens the data directory of a server that does not run, folds every change again from offset 0, Parquet files included,
-and compares the result with the rows that the server would serve. The exit code is 1 if anything differs.`,
+and compares the result with the rows that the server would serve. The exit code is 1 if anything differs.
+
+A node of a cluster is verified at its last checkpoint: what came later is only in its Raft log, which its peers have to confirm.`,
 		Args: cobra.NoArgs,
 		RunE: runVerify,
 	}
@@ -49,7 +52,11 @@ func verify(ctx context.Context, cmd *cobra.Command, c config.Config) (err error
 	if _, err := os.Stat(filepath.Join(c.Server.Data, stateFolder)); errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("%s is no data directory of Kalam", c.Server.Data)
 	}
-	core, err := openCore(ctx, c, newLogger(c, cmd.ErrOrStderr()), nil)
+	id, err := log.ReadIdentity(c.Server.Data)
+	if err != nil {
+		return fmt.Errorf("read whose data these are: %w", err)
+	}
+	core, err := openCore(ctx, c, &peers{identity: id}, newLogger(c, cmd.ErrOrStderr()), nil)
 	if err != nil {
 		return err
 	}

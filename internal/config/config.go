@@ -29,9 +29,20 @@ type Server struct {
 // Cluster names the node and its Raft groups.
 type Cluster struct {
 	NodeID int      `koanf:"node_id" doc:"number of this node in its cluster"`
-	Raft   string   `koanf:"raft" doc:"host:port to listen on for peers; empty: no listener, this node is alone"`
-	Peers  []string `koanf:"peers" doc:"the other nodes as \"1=host:port\"; this version runs on one node only"`
+	Raft   string   `koanf:"raft" doc:"host:port to listen on for peers; empty: the node's own in peers, if it is there, else it is alone"`
+	Peers  []string `koanf:"peers" doc:"the nodes, this one included, as \"1=host:port\"; a node that joins later lists those that exist"`
 	Groups int      `koanf:"groups" doc:"Raft groups; this version has one"`
+}
+
+// Members returns the nodes that Peers lists, by number. Entries that Validate refuses are left out.
+func (c Cluster) Members() map[int]string {
+	members := make(map[int]string, len(c.Peers))
+	for _, p := range c.Peers {
+		if id, address, err := parsePeer(p); err == nil {
+			members[id] = address
+		}
+	}
+	return members
 }
 
 // SessionCache bounds the table registrations that a session keeps.

@@ -106,7 +106,7 @@ client_timeout = 30
 [auth]
 oidc = "x"
 [cluster]
-peers = ["1=a:1"]
+peers = ["1=a:1", "1=b:1", "2=a:1", "x=c:2", "3=d"]
 groups = 3
 [storage]
 backend = "redis"
@@ -126,7 +126,10 @@ level = "debgu"
 		"limits.row: ", "limits.client_timeout: want a duration with a unit",
 		"unknown section [sevrer]; did you mean server?",
 		"auth.oidc: this version has no authentication",
-		"cluster.peers: this version runs on one node only",
+		"cluster.peers: node 1 is listed twice",
+		"cluster.peers: nodes 1 and 2 have the same address",
+		`cluster.peers: "x=c:2" is no peer`,
+		`cluster.peers: "d" is no address`,
 		"cluster.groups: ", `storage.backend: this version has the backend "pebble" only`, "session_cache: ",
 		`log.level: "debgu" is not one of debug, info, warn, error; did you mean debug?`,
 		"unknown variable KALAM_SERVER_KAFFKA; did you mean KALAM_SERVER_KAFKA?",

@@ -11,14 +11,14 @@ import (
 
 // Validate reports every fault of c, joined: values out of their range, and settings that this version cannot honour.
 func (c Config) Validate() error {
-	return errors.Join(slices.Concat(c.addresses(), c.ranges(), c.choices(), c.unavailable())...)
+	return errors.Join(slices.Concat(c.addresses(), c.Cluster.faults(), c.ranges(), c.choices(), c.unavailable())...)
 }
 
 // Exposed lists the keys whose addresses can be reached from other machines.
 func (c Config) Exposed() []string {
 	var names []string
 	for _, a := range []struct{ name, address string }{
-		{"server.http", c.Server.HTTP}, {"server.kafka", c.Server.Kafka}, {"cluster.raft", c.Cluster.Raft},
+		{"server.http", c.Server.HTTP}, {"server.kafka", c.Server.Kafka}, {"cluster.raft", c.Cluster.Listen()},
 	} {
 		if a.address != "" && checkAddress(a.address) == nil && !Loopback(a.address) {
 			names = append(names, a.name+" = "+a.address)
@@ -84,7 +84,7 @@ func (c Config) ranges() []error {
 		}
 	}
 	const large = 1 << 40
-	between("cluster.node_id", int64(c.Cluster.NodeID), 1, 1<<31-1)
+	between("cluster.node_id", int64(c.Cluster.NodeID), 1, maxNodeID)
 	between("query_cache.max_plans", int64(c.QueryCache.MaxPlans), 1, 1e7)
 	between("sharding.hash_shards", int64(c.Sharding.HashShards), 1, 1024)
 	between("flush.rows", c.Flush.Rows, 0, large)
@@ -130,7 +130,6 @@ func (c Config) unavailable() []error {
 		}
 	}
 	d := Default()
-	refuse(len(c.Cluster.Peers) > 0, "cluster.peers: this version runs on one node only; remove the key")
 	refuse(c.Cluster.Groups != d.Cluster.Groups, "cluster.groups: this version has exactly one Raft group; remove the key or set it to 1")
 	refuse(c.SessionCache != d.SessionCache, "session_cache: this version has no session cache to bound; remove the section")
 	refuse(c.Storage.Backend != d.Storage.Backend, "storage.backend: this version has the backend %q only, not %q", d.Storage.Backend, c.Storage.Backend)
