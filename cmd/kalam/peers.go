@@ -80,4 +80,3 @@ func raftAddress(l net.Listener, c config.Config) string {
 	}
 	return advertised(l, c)
 }
-

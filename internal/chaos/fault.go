@@ -28,7 +28,9 @@ type scene struct {
 	*cluster.Cluster
 	rnd  *rand.Rand
 	hold time.Duration // how long the fault lasts
-	note func(format string, args ...any)
+	// strike says that the harm is done now; without it, the moment of injection counts.
+	strike func()
+	note   func(format string, args ...any)
 	// violation records a promise that the fault itself saw broken.
 	violation func(rule, format string, args ...any)
 }
@@ -79,6 +81,7 @@ func faults() []*fault {
 	all = append(all, processFaults()...)
 	all = append(all, networkFaults()...)
 	all = append(all, diskFaults()...)
+	all = append(all, memberFaults()...)
 	return all
 }
 

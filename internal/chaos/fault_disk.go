@@ -3,10 +3,10 @@ package chaos
 import (
 	"context"
 	"errors"
-	"os"
-	"time"
-
 	"math/rand/v2"
+	"os"
+	"strings"
+	"time"
 
 	"kalamlog.dev/kalam/internal/chaos/cluster"
 )
@@ -37,6 +37,7 @@ func powerLossOne(ctx context.Context, s *scene) (func(context.Context) error, e
 	if err != nil {
 		return nil, err
 	}
+	s.strike()
 	return s.start, s.losePower(n)
 }
 
@@ -90,6 +91,7 @@ func syncError(ctx context.Context, s *scene) (func(context.Context) error, erro
 	if err != nil {
 		return nil, err
 	}
+	s.strike()
 	n.Disk.FailSync(1 + s.rnd.IntN(20))
 	if err := n.AwaitExit(ctx, exitTime); err != nil {
 		if failed := n.Disk.FailedSyncs(); failed == 0 {
@@ -105,6 +107,7 @@ func slowSync(ctx context.Context, s *scene) (func(context.Context) error, error
 	if err != nil {
 		return nil, err
 	}
+	s.strike()
 	n.Disk.DelaySync(200 * time.Millisecond)
 	return func(context.Context) error {
 		n.Disk.DelaySync(0)
@@ -118,6 +121,7 @@ func fullDisk(ctx context.Context, s *scene) (func(context.Context) error, error
 	if err != nil {
 		return nil, err
 	}
+	s.strike()
 	n.Disk.LimitSpace(2 << 20)
 	return func(ctx context.Context) error {
 		running := n.Running()
@@ -129,13 +133,15 @@ func fullDisk(ctx context.Context, s *scene) (func(context.Context) error, error
 	}, nil
 }
 
-// damage harms a file of a stopped node: it must not start, and is then replaced, or serve data that is identical.
+// damage harms a file of a stopped node. It must be found, by the node that does not start or by kalam verify, or the data must be
+// identical, which the checks of the round and of the end see to. A node whose damage is found is replaced.
 func damage(kind string, do func(*os.File, *rand.Rand) (string, error)) func(context.Context, *scene) (func(context.Context) error, error) {
 	return func(ctx context.Context, s *scene) (func(context.Context) error, error) {
 		n, err := s.follower(ctx)
 		if err != nil {
 			return nil, err
 		}
+		s.strike()
 		n.Kill()
 		if err := n.Backup(); err != nil {
 			return nil, err
@@ -144,22 +150,34 @@ func damage(kind string, do func(*os.File, *rand.Rand) (string, error)) func(con
 		if err != nil {
 			return nil, err
 		}
-		return func(ctx context.Context) error {
-			refused := n.Start(ctx)
-			if refused == nil {
-				s.note("node %d started with %s", n.ID, what)
-				return n.DropBackup()
-			}
-			s.note("node %d refused to start with %s", n.ID, what)
-			return s.replace(ctx, n)
-		}, nil
+		s.note("node %d: %s", n.ID, what)
+		return func(ctx context.Context) error { return s.afterDamage(ctx, n) }, nil
 	}
 }
 
-// replace brings back a node that cannot start. A single one has nobody to copy from: it gets its backup.
-func (s *scene) replace(ctx context.Context, n *cluster.Node) error {
-	if len(s.Nodes()) == 1 {
-		return errors.Join(n.Restore(), n.Start(ctx))
+func (s *scene) afterDamage(ctx context.Context, n *cluster.Node) error {
+	verified := n.Verify(ctx)
+	started := n.Start(ctx)
+	if started != nil {
+		s.note("it does not start: %s", lastLine(started))
 	}
-	return errors.Join(n.DropBackup(), s.Replace(ctx, n))
+	if verified != nil {
+		s.note("verify: %s", lastLine(verified))
+	}
+	if started == nil && verified == nil {
+		s.note("it starts, and verify finds nothing")
+		return n.DropBackup()
+	}
+	return s.replace(ctx, n)
+}
+
+// lastLine returns the line of an error that says why, shortened.
+func lastLine(err error) string {
+	why := ""
+	for line := range strings.Lines(err.Error()) {
+		if line = strings.TrimSpace(line); strings.HasPrefix(line, "kalam: ") || why == "" {
+			why = line
+		}
+	}
+	return why[:min(len(why), 300)]
 }

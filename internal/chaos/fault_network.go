@@ -25,6 +25,7 @@ func isolateLeader(ctx context.Context, s *scene) (func(context.Context) error, 
 	if err != nil {
 		return nil, err
 	}
+	s.strike()
 	return s.heal, s.Network.Isolate(n.Place)
 }
 
@@ -33,6 +34,7 @@ func isolateFollower(ctx context.Context, s *scene) (func(context.Context) error
 	if err != nil {
 		return nil, err
 	}
+	s.strike()
 	return s.heal, s.Network.Isolate(n.Place)
 }
 
@@ -42,6 +44,7 @@ func deafLeader(ctx context.Context, s *scene) (func(context.Context) error, err
 	if err != nil {
 		return nil, err
 	}
+	s.strike()
 	var errs []error
 	for _, other := range s.others(n) {
 		errs = append(errs, s.Network.CutOneWay(other.Place, n.Place))
@@ -55,6 +58,7 @@ func muteLeader(ctx context.Context, s *scene) (func(context.Context) error, err
 	if err != nil {
 		return nil, err
 	}
+	s.strike()
 	var errs []error
 	for _, other := range s.others(n) {
 		errs = append(errs, s.Network.CutOneWay(n.Place, other.Place))
@@ -69,6 +73,7 @@ func majorityRing(ctx context.Context, s *scene) (func(context.Context) error, e
 		return nil, err
 	}
 	other := s.others(n)[0]
+	s.strike()
 	return s.heal, errors.Join(s.Network.CutOneWay(n.Place, other.Place), s.Network.CutOneWay(other.Place, n.Place))
 }
 

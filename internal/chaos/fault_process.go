@@ -2,6 +2,8 @@ package chaos
 
 import (
 	"context"
+	"encoding/json"
+	"fmt"
 	"time"
 
 	"kalamlog.dev/kalam/internal/chaos/cluster"
@@ -26,6 +28,7 @@ func killLeader(ctx context.Context, s *scene) (func(context.Context) error, err
 	if err != nil {
 		return nil, err
 	}
+	s.strike()
 	n.Kill()
 	return s.start, nil
 }
@@ -50,6 +53,7 @@ func pauseLeader(ctx context.Context, s *scene) (func(context.Context) error, er
 	if err != nil {
 		return nil, err
 	}
+	s.strike()
 	n.Pause()
 	wait(ctx, min(s.hold, pauseTime))
 	n.Resume()
@@ -87,14 +91,38 @@ func skewClock(ctx context.Context, s *scene) (func(context.Context) error, erro
 		}
 		return n.Start(ctx)
 	}
+	s.strike()
 	n.SetClock(off)
 	if err := restart(ctx); err != nil {
+		return nil, err
+	}
+	if err := clockIsOff(ctx, n, off); err != nil {
 		return nil, err
 	}
 	return func(ctx context.Context) error {
 		n.SetClock(0)
 		return restart(ctx)
 	}, nil
+}
+
+// clockIsOff asks the node for the time.
+func clockIsOff(ctx context.Context, n *cluster.Node, off time.Duration) error {
+	results, err := n.Client.SQL(ctx, "SELECT now()")
+	if err != nil {
+		return err
+	}
+	var text string
+	if err := json.Unmarshal(results[0].Rows[0][0], &text); err != nil {
+		return err
+	}
+	now, err := time.Parse(time.RFC3339Nano, text)
+	if err != nil {
+		return err
+	}
+	if d := now.Sub(time.Now()) - off; d.Abs() > time.Minute {
+		return fmt.Errorf("node %d tells %s: its clock is not off by %v", n.ID, text, off)
+	}
+	return nil
 }
 
 // wait waits, or until ctx is done.

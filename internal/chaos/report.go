@@ -26,6 +26,7 @@ type Result struct {
 	Ops        int
 	Outcomes   map[history.Outcome]int
 	Codes      map[string]int // of operations that were not ok
+	Retried    map[string]int // why operations were sent again, the last time
 	Changes    int            // in the logs
 	Resumed    time.Duration  // until every table took a write that began after the fault did; -1: not while it lasted
 	Healed     time.Duration  // the same after its end
@@ -41,9 +42,12 @@ func (r *Result) violate(rule, format string, args ...any) {
 
 // measure counts.
 func (r *Result) measure(ops []history.Op, window check.Fault, logs map[string]history.Log) {
-	r.Ops, r.Outcomes, r.Codes = len(ops), map[history.Outcome]int{}, map[string]int{}
+	r.Ops, r.Outcomes, r.Codes, r.Retried = len(ops), map[history.Outcome]int{}, map[string]int{}, map[string]int{}
 	for i := range ops {
 		r.Outcomes[ops[i].Outcome]++
+		if ops[i].Retried != "" {
+			r.Retried[ops[i].Retried]++
+		}
 		if ops[i].Code != "" {
 			r.Codes[ops[i].Code]++
 		}
@@ -60,24 +64,34 @@ func (r *Result) measure(ops []history.Op, window check.Fault, logs map[string]h
 	r.Healed, _ = check.Resumed(ops, window.Ended, load.Tables()...)
 }
 
-// line is the result in one line, for the progress.
+// line is the result in a few lines, for the progress.
 func (r *Result) line() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "%d operations: %d ok, %d failed, %d unknown; %d changes; writes resumed %s, after the end %s; %d violations",
 		r.Ops, r.Outcomes[history.OK], r.Outcomes[history.Fail], r.Outcomes[history.Info], r.Changes, duration(r.Resumed), duration(r.Healed), len(r.Violations))
-	if len(r.Codes) > 0 {
-		b.WriteString("\n   not ok:")
-		for _, code := range slices.Sorted(maps.Keys(r.Codes)) {
-			fmt.Fprintf(&b, " %s %d,", code, r.Codes[code])
-		}
-	}
-	for _, n := range r.Notes {
-		fmt.Fprintf(&b, "\n   %s", n)
-	}
+	b.WriteString(counts("\n   not ok:", r.Codes))
+	b.WriteString(counts("\n   sent again after:", r.Retried))
+	return b.String() + "\n   " + r.details()
+}
+
+// details are the notes and violations.
+func (r *Result) details() string {
+	lines := slices.Clone(r.Notes)
 	for _, v := range r.Violations {
-		fmt.Fprintf(&b, "\n   VIOLATION %s", v)
+		lines = append(lines, "VIOLATION "+v.String())
 	}
-	return b.String()
+	return strings.Join(lines, "\n   ")
+}
+
+func counts(title string, of map[string]int) string {
+	if len(of) == 0 {
+		return ""
+	}
+	var parts []string
+	for _, code := range slices.Sorted(maps.Keys(of)) {
+		parts = append(parts, fmt.Sprintf(" %s %d", code, of[code]))
+	}
+	return title + strings.Join(parts, ",")
 }
 
 func duration(d time.Duration) string {

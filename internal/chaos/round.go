@@ -42,6 +42,7 @@ func (r *run) newRound(number int, f *fault) (*round, error) {
 	x.load = load.New(load.Options{Namespace: namespace, Targets: targets, Recorder: x.recorder, Seed: seed, Writers: 6, Rate: r.Rate})
 	x.scene = &scene{
 		Cluster: r.cluster, rnd: rand.New(rand.NewPCG(seed, 1)), hold: r.times().hold, note: x.result.note, violation: x.result.violate,
+		strike: func() { x.window.Began = x.recorder.Now() },
 	}
 	x.window = check.Fault{Name: f.name, Majority: f.keepsMajority(r.Nodes)}
 	return x, nil

@@ -139,7 +139,10 @@ const idleTime = 20 * time.Second
 // finish judges the servers themselves: what they hold when idle, that they end cleanly, and that their state is the fold of their log.
 func (r *run) finish(ctx context.Context, before []check.Usage) error {
 	result := Result{Fault: "(the end)"}
-	defer func() { r.report.add(result) }()
+	defer func() {
+		r.report.add(result)
+		r.say("== the end\n   %s", result.details())
+	}()
 	deadline := time.Now().Add(idleTime)
 	for {
 		after, err := r.usage(ctx)

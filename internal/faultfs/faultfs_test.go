@@ -198,6 +198,31 @@ func TestPowerLossUndoesNames(t *testing.T) {
 	d.expect("dir/ dir/moved=new")
 }
 
+// A tree that was removed comes back or not, as whole as its directories were synced, and nothing fails over it.
+func TestPowerLossAfterRemovingTree(t *testing.T) {
+	d := newDisk(t)
+	for _, sync := range []bool{true, false} {
+		must(t, errors.Join(os.Mkdir(d.path("tree"), 0o755), os.Mkdir(d.path("tree/sub"), 0o755)))
+		d.write("tree/a", "a", true)
+		d.write("tree/sub/b", "b", true)
+		d.syncDir("tree/sub")
+		d.syncDir("tree")
+		d.syncDir("")
+		must(t, errors.Join(os.Rename(d.path("tree/sub/b"), d.path("moved")), os.RemoveAll(d.path("tree"))))
+		if sync {
+			d.syncDir("")
+		}
+		d.losePower(0, rnd(1))
+		if sync {
+			d.expect("moved=b")
+			must(t, os.Remove(d.path("moved")))
+			d.syncDir("")
+		} else {
+			d.expect("moved=b tree/")
+		}
+	}
+}
+
 // A prefix of the operations on names stays: never the second without the first.
 func TestPowerLossKeepsPrefixOfNames(t *testing.T) {
 	lengths := map[int]bool{}

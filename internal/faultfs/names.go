@@ -15,8 +15,9 @@ import (
 
 // names is what was done to the names of one directory since it was synced.
 type names struct {
-	dir *os.File
-	ops []nameOp
+	dir  *os.File
+	ops  []nameOp
+	gone bool // the directory was removed
 }
 
 // nameOp is a name made, taken away or moved. Moves count as operations of the directory they go to.
@@ -146,6 +147,28 @@ func (j *journal) sortedDirs() []*names {
 	return all
 }
 
+// forget drops the record of a directory that was removed. If the removal is undone the directory comes back empty: what was in it
+// was removed before, and may have been for good.
+func (j *journal) forget(path string) error {
+	n, err := j.dir(path)
+	if err != nil {
+		return err
+	}
+	id, _, err := idOf(n.dir)
+	if err != nil {
+		return err
+	}
+	errs := []error{n.dir.Close()}
+	for _, op := range n.ops {
+		if op.spare != "" {
+			errs = append(errs, os.Remove(op.spare))
+		}
+	}
+	n.ops, n.gone = nil, true
+	delete(j.dirs, id)
+	return errors.Join(errs...)
+}
+
 // undo takes back one operation. A name below a directory that has been undone itself is gone already.
 func (n *names) undo(op nameOp) error {
 	switch op.kind {
@@ -157,6 +180,9 @@ func (n *names) undo(op nameOp) error {
 		}
 		return os.Link(op.spare, n.path(op.name))
 	case moved:
+		if op.from.gone {
+			return nil
+		}
 		if err := unix.Renameat(int(n.dir.Fd()), op.name, int(op.from.dir.Fd()), op.old); err != nil && !errors.Is(err, unix.ENOENT) {
 			return fmt.Errorf("move %s back: %w", op.name, err)
 		}

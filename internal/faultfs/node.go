@@ -171,6 +171,16 @@ func (n *node) Rmdir(ctx context.Context, name string) syscall.Errno {
 		if err != nil {
 			return fs.ToErrno(err)
 		}
+		entries, err := os.ReadDir(n.path(name))
+		if err != nil {
+			return fs.ToErrno(err)
+		}
+		if len(entries) > 0 {
+			return syscall.ENOTEMPTY
+		}
+		if err := n.fs.journal.forget(n.path(name)); err != nil {
+			return fs.ToErrno(err)
+		}
 		if errno := n.LoopbackNode.Rmdir(ctx, name); errno != 0 {
 			return errno
 		}

@@ -32,7 +32,7 @@ type trailCheck struct {
 	log      history.Log
 	next     map[int32]int64 // by partition, the offset that is due; absent after initial rows until the first change
 	rows     map[string]string
-	initial  map[int32]map[int64]bool // offsets of initial rows and changes since
+	initial  map[int32]map[int64]bool // offsets of initial rows and changes since: true for rows
 	ready    bool
 	bookmark log.Position
 }
@@ -101,14 +101,14 @@ func (c *trailCheck) row(s *history.Seen) {
 		c.add("unique", "%s was shown row %s twice", c.trail.Name, s.Key)
 	}
 	c.rows[s.Key] = s.Value
-	c.mark(s)
+	c.mark(s, true)
 }
 
-func (c *trailCheck) mark(s *history.Seen) {
+func (c *trailCheck) mark(s *history.Seen, row bool) {
 	if c.initial[s.Partition] == nil {
 		c.initial[s.Partition] = map[int64]bool{}
 	}
-	c.initial[s.Partition][s.Offset] = true
+	c.initial[s.Partition][s.Offset] = row
 }
 
 func (c *trailCheck) change(s *history.Seen) {
@@ -124,7 +124,7 @@ func (c *trailCheck) change(s *history.Seen) {
 		c.add("initial", "%s was shown partition %d offset %d as a row and as a change", c.trail.Name, s.Partition, s.Offset)
 	}
 	c.next[s.Partition] = s.Offset + 1
-	c.mark(s)
+	c.mark(s, false)
 	if s.Kind == history.Deleted {
 		delete(c.rows, s.Key)
 	} else {

@@ -11,6 +11,7 @@ import (
 	"sync"
 	"time"
 
+	"kalamlog.dev/kalam/api/wire"
 	"kalamlog.dev/kalam/internal/chaos/network"
 )
 
@@ -26,6 +27,7 @@ type Cluster struct {
 	Network *network.Network
 	options Options
 	nodes   []*Node
+	lastID  int // of a node
 }
 
 // startTime is how long a node may take until it is ready, with a log to repair or a leader to wait for.
@@ -37,7 +39,7 @@ func New(o Options) (*Cluster, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := &Cluster{Network: w, options: o}
+	c := &Cluster{Network: w, options: o, lastID: o.Nodes}
 	for i := 1; i <= o.Nodes; i++ {
 		n, err := newNode(c, i)
 		if err != nil {
@@ -124,18 +126,14 @@ func (n *Node) leader(ctx context.Context) (int, error) {
 	if err != nil {
 		return 0, err
 	}
-	var status struct {
-		Groups []struct {
-			Leader int `json:"leader"`
-		} `json:"groups"`
-	}
-	if err := json.NewDecoder(bytes.NewReader(out)).Decode(&status); err != nil {
+	var status wire.ClusterStatus
+	if err := json.Unmarshal(out, &status); err != nil {
 		return 0, fmt.Errorf("read cluster status %q: %w", out, err)
 	}
-	if len(status.Groups) == 0 {
-		return 0, errors.New("cluster status tells no group")
+	if status.Leader == 0 {
+		return 0, errors.New("nobody leads")
 	}
-	return status.Groups[0].Leader, nil
+	return int(status.Leader), nil
 }
 
 // config writes a node's configuration file and returns its path.
@@ -144,11 +142,11 @@ func (c *Cluster) config(n *Node) (string, error) {
 	fmt.Fprintf(&b, "[server]\ninsecure = true\n[cluster]\nnode_id = %d\n", n.ID)
 	if c.options.Nodes > 1 {
 		fmt.Fprintf(&b, "raft = %q\npeers = [", n.raft())
-		for i, peer := range c.peersOf(n) {
+		for i, peer := range c.nodes {
 			if i > 0 {
 				b.WriteString(", ")
 			}
-			fmt.Fprintf(&b, "%q", peer)
+			fmt.Fprintf(&b, "\"%d=%s\"", peer.ID, peer.raft())
 		}
 		b.WriteString("]\n")
 	}
@@ -156,19 +154,4 @@ func (c *Cluster) config(n *Node) (string, error) {
 	b.WriteString("[storage]\nsegment_bytes = \"1MiB\"\n[flush]\ninterval = \"7s\"\n")
 	path := filepath.Join(n.dir, "kalam.toml")
 	return path, os.WriteFile(path, b.Bytes(), 0o644)
-}
-
-// peersOf returns the other nodes as the configuration names them.
-func (c *Cluster) peersOf(n *Node) (peers []string) {
-	for _, other := range c.nodes {
-		if other != n {
-			peers = append(peers, fmt.Sprintf("%d=%s", other.ID, other.raft()))
-		}
-	}
-	return peers
-}
-
-// Replace gives a node that cannot start a new, empty life under a new number: the cluster copies everything to it.
-func (c *Cluster) Replace(ctx context.Context, n *Node) error {
-	return errors.ErrUnsupported
 }

@@ -60,6 +60,7 @@ type Op struct {
 	Partition int32  `json:"partition"`
 	Offset    int64  `json:"offset"` // of the change, or of the row that was read; -1: not known, no row
 	Position  string `json:"position,omitempty"`
-	Code      string `json:"code,omitempty"` // of an error
+	Retried   string `json:"retried,omitempty"` // code of the last error that another attempt followed
+	Code      string `json:"code,omitempty"`    // of an error
 	Error     string `json:"error,omitempty"`
 }

@@ -124,6 +124,7 @@ func (w *writer) write(ctx context.Context, kind history.Kind, key string) *hist
 			}
 			return w.end(op, history.Fail, err)
 		}
+		op.Retried, _ = errorOf(err)
 		pause(ctx, time.Duration(20+w.rnd.IntN(100))*time.Millisecond)
 	}
 }
