@@ -35,6 +35,7 @@ func run() (code int, err error) {
 	flag.Uint64Var(&o.Seed, "seed", 0, "of what is drawn at random; 0: a new one")
 	flag.BoolVar(&o.Short, "short", false, "fewer faults, for less time")
 	flag.IntVar(&o.Rate, "rate", 300, "operations a second, of all clients together")
+	flag.BoolVar(&o.Flush, "flush", true, "move changes to Parquet every few seconds")
 	only := flag.String("only", "", "faults to run, separated by commas: "+strings.Join(chaos.Names(), ", "))
 	out := flag.String("out", "", "directory for data, logs and histories; default a new one, removed if nothing is violated")
 	flag.Parse()

@@ -96,7 +96,7 @@ func skewClock(ctx context.Context, s *scene) (func(context.Context) error, erro
 	if err := restart(ctx); err != nil {
 		return nil, err
 	}
-	if err := clockIsOff(ctx, n, off); err != nil {
+	if err := clockIsOff(ctx, s, n, off); err != nil {
 		return nil, err
 	}
 	return func(ctx context.Context) error {
@@ -105,22 +105,24 @@ func skewClock(ctx context.Context, s *scene) (func(context.Context) error, erro
 	}, nil
 }
 
-// clockIsOff asks the node for the time.
-func clockIsOff(ctx context.Context, n *cluster.Node, off time.Duration) error {
-	results, err := n.Client.SQL(ctx, "SELECT now()")
+// clockIsOff lets the node write down the time.
+func clockIsOff(ctx context.Context, s *scene, n *cluster.Node, off time.Duration) error {
+	schema := fmt.Sprintf("clock%d", s.rnd.Uint32())
+	results, err := n.Client.SQL(ctx, fmt.Sprintf(`CREATE SCHEMA %[1]s; CREATE TABLE %[1]s.t (id BIGINT PRIMARY KEY, written TIMESTAMPTZ DEFAULT now());
+		INSERT INTO %[1]s.t (id) VALUES (1); SELECT written FROM %[1]s.t`, schema))
 	if err != nil {
-		return err
+		return fmt.Errorf("write down the time: %w", err)
 	}
 	var text string
-	if err := json.Unmarshal(results[0].Rows[0][0], &text); err != nil {
+	if err := json.Unmarshal(results[3].Rows[0][0], &text); err != nil {
 		return err
 	}
-	now, err := time.Parse(time.RFC3339Nano, text)
+	at, err := time.Parse(time.RFC3339Nano, text)
 	if err != nil {
 		return err
 	}
-	if d := now.Sub(time.Now()) - off; d.Abs() > time.Minute {
-		return fmt.Errorf("node %d tells %s: its clock is not off by %v", n.ID, text, off)
+	if d := time.Until(at) - off; d.Abs() > time.Minute {
+		return fmt.Errorf("node %d wrote %s: its clock is not off by %v", n.ID, text, off)
 	}
 	return nil
 }

@@ -28,13 +28,15 @@ type Result struct {
 	Codes      map[string]int // of operations that were not ok
 	Retried    map[string]int // why operations were sent again, the last time
 	Changes    int            // in the logs
-	Resumed    time.Duration  // until every table took a write that began after the fault did; -1: not while it lasted
-	Healed     time.Duration  // the same after its end
+	Paused     time.Duration  // the longest pause of writes on a table while it lasted
+	Healed     time.Duration  // until every table took a write that began after its end
 	Violations []check.Violation
 	Notes      []string
 }
 
-func (r *Result) note(format string, args ...any) { r.Notes = append(r.Notes, fmt.Sprintf(format, args...)) }
+func (r *Result) note(format string, args ...any) {
+	r.Notes = append(r.Notes, fmt.Sprintf(format, args...))
+}
 
 func (r *Result) violate(rule, format string, args ...any) {
 	r.Violations = append(r.Violations, check.Violation{Check: rule, What: fmt.Sprintf(format, args...)})
@@ -57,18 +59,15 @@ func (r *Result) measure(ops []history.Op, window check.Fault, logs map[string]h
 			r.Changes += len(changes)
 		}
 	}
-	var missing []string
-	if r.Resumed, missing = check.Resumed(ops, window.Began, load.Tables()...); len(missing) > 0 || window.Began+int64(r.Resumed) > window.Ended {
-		r.Resumed = -1
-	}
+	r.Paused, _ = check.LongestPause(ops, window.Began, window.Ended, load.Tables()...)
 	r.Healed, _ = check.Resumed(ops, window.Ended, load.Tables()...)
 }
 
 // line is the result in a few lines, for the progress.
 func (r *Result) line() string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "%d operations: %d ok, %d failed, %d unknown; %d changes; writes resumed %s, after the end %s; %d violations",
-		r.Ops, r.Outcomes[history.OK], r.Outcomes[history.Fail], r.Outcomes[history.Info], r.Changes, duration(r.Resumed), duration(r.Healed), len(r.Violations))
+	fmt.Fprintf(&b, "%d operations: %d ok, %d failed, %d unknown; %d changes; longest pause %s, first write after the end %s; %d violations",
+		r.Ops, r.Outcomes[history.OK], r.Outcomes[history.Fail], r.Outcomes[history.Info], r.Changes, duration(r.Paused), duration(r.Healed), len(r.Violations))
 	b.WriteString(counts("\n   not ok:", r.Codes))
 	b.WriteString(counts("\n   sent again after:", r.Retried))
 	return b.String() + "\n   " + r.details()
@@ -95,9 +94,6 @@ func counts(title string, of map[string]int) string {
 }
 
 func duration(d time.Duration) string {
-	if d < 0 {
-		return "only after it"
-	}
 	return d.Round(10 * time.Millisecond).String()
 }
 
@@ -115,15 +111,16 @@ func (r *Report) Violations() (n int) {
 func (r *Report) WriteMarkdown(w io.Writer) error {
 	var b strings.Builder
 	fmt.Fprintf(&b, "Nodes: %d. Seed: %d.\n\n", r.Nodes, r.Seed)
-	b.WriteString("| fault | operations | ok | failed | unknown | changes | writes resumed after | after its end | violations |\n")
+	b.WriteString("| fault | operations | ok | failed | unknown | changes | longest pause of writes | first after its end | violations |\n")
 	b.WriteString("|---|---:|---:|---:|---:|---:|---:|---:|---:|\n")
 	for i := range r.Results {
 		x := &r.Results[i]
-		if x.Ops == 0 && len(x.Violations) == 0 {
+		if x.Ops == 0 {
+			fmt.Fprintf(&b, "| %s | | | | | | | | %d |\n", x.Fault, len(x.Violations))
 			continue
 		}
 		fmt.Fprintf(&b, "| %s | %d | %d | %d | %d | %d | %s | %s | %d |\n", x.Fault, x.Ops, x.Outcomes[history.OK], x.Outcomes[history.Fail],
-			x.Outcomes[history.Info], x.Changes, duration(x.Resumed), duration(x.Healed), len(x.Violations))
+			x.Outcomes[history.Info], x.Changes, duration(x.Paused), duration(x.Healed), len(x.Violations))
 	}
 	_, err := io.WriteString(w, b.String())
 	return err

@@ -24,6 +24,7 @@ type Options struct {
 	Seed   uint64    // of what is drawn
 	Only   []string  // names of faults; empty: all that make sense
 	Short  bool      // fewer faults, for less time
+	Flush  bool      // move changes to Parquet every few seconds
 	Rate   int       // operations a second, of all clients together
 	Out    io.Writer // progress and report
 }
@@ -78,7 +79,7 @@ func Run(ctx context.Context, o Options) (*Report, error) {
 		return nil, err
 	}
 	r := &run{Options: o, rnd: rand.New(rand.NewPCG(o.Seed, 0)), report: &Report{Seed: o.Seed, Nodes: o.Nodes}}
-	if r.cluster, err = cluster.New(cluster.Options{Binary: o.Binary, Dir: o.Dir, Nodes: o.Nodes}); err != nil {
+	if r.cluster, err = cluster.New(cluster.Options{Binary: o.Binary, Dir: o.Dir, Nodes: o.Nodes, Flush: o.Flush}); err != nil {
 		return nil, err
 	}
 	err = r.all(ctx, chosen)
@@ -105,12 +106,17 @@ func (r *run) all(ctx context.Context, chosen []*fault) error {
 		if err != nil {
 			return err
 		}
-		if err := round.play(ctx); err != nil {
-			r.report.add(round.result)
-			return fmt.Errorf("%s: %w", f.name, err)
+		failed := round.play(ctx)
+		if failed != nil {
+			round.result.violate("the round comes to its end", "%v", failed)
 		}
 		r.report.add(round.result)
 		r.say("   %s", round.result.line())
+		if failed != nil {
+			if err := r.mend(ctx); err != nil {
+				return fmt.Errorf("go on after %s: %w", f.name, err)
+			}
+		}
 		if before == nil { // the first load has filled what is filled once
 			if before, err = r.usage(ctx); err != nil {
 				return err
@@ -118,6 +124,22 @@ func (r *run) all(ctx context.Context, chosen []*fault) error {
 		}
 	}
 	return r.finish(ctx, before)
+}
+
+// mend brings everything back to health for the next round.
+func (r *run) mend(ctx context.Context) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	for _, n := range r.cluster.Nodes() {
+		n.Disk.FreeSpace()
+		n.Disk.DelaySync(0)
+		n.Disk.FailSync(0)
+		if n.Running() {
+			n.Resume()
+		}
+	}
+	return errors.Join(r.cluster.Network.Heal(), r.cluster.Start(ctx))
 }
 
 // usage asks every node what it holds.

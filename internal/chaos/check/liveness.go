@@ -2,6 +2,7 @@ package check
 
 import (
 	"fmt"
+	"slices"
 	"time"
 
 	"kalamlog.dev/kalam/internal/chaos/history"
@@ -9,7 +10,7 @@ import (
 
 // How long writes may pause.
 const (
-	FailoverTime = 5 * time.Second  // after a fault that leaves a majority
+	FailoverTime = 5 * time.Second  // during a fault that leaves a majority
 	HealTime     = 10 * time.Second // after the end of any fault
 )
 
@@ -41,21 +42,40 @@ func Resumed(ops []history.Op, after int64, tables ...string) (took time.Duratio
 	return took, missing
 }
 
-// Liveness checks that every table takes writes again soon after a fault.
-func Liveness(ops []history.Op, fault Fault, tables ...string) []Violation {
-	var f findings
-	within := func(what string, after int64, limit time.Duration) {
-		took, missing := Resumed(ops, after, tables...)
-		if len(missing) > 0 {
-			f.add("writes go on", "%s: no write was acknowledged after %s on %v", fault.Name, what, missing)
-		} else if took > limit {
-			f.add("writes go on", "%s: the first write after %s took %v, at most %v are allowed", fault.Name, what, took.Round(time.Millisecond), limit)
+// LongestPause returns the longest time without an acknowledgement of a write on one of the tables, between two moments, and the
+// table.
+func LongestPause(ops []history.Op, from, to int64, tables ...string) (pause time.Duration, where string) {
+	for _, table := range tables {
+		moments := []int64{from, to}
+		for i := range ops {
+			op := &ops[i]
+			if op.Table == table && op.Kind.Writes() && op.Outcome == history.OK && op.Return > from && op.Return < to {
+				moments = append(moments, op.Return)
+			}
+		}
+		slices.Sort(moments)
+		for i := range moments[1:] {
+			if gap := time.Duration(moments[i+1] - moments[i]); gap > pause {
+				pause, where = gap, table
+			}
 		}
 	}
-	if fault.Majority {
-		within("the fault began", fault.Began, FailoverTime)
+	return pause, where
+}
+
+// Liveness checks that writes on no table pause for longer than a failover takes, where a majority serves, and that every table
+// takes writes again soon after the fault.
+func Liveness(ops []history.Op, fault Fault, tables ...string) []Violation {
+	var f findings
+	if pause, table := LongestPause(ops, fault.Began, fault.Ended, tables...); fault.Majority && pause > FailoverTime {
+		f.add("writes go on", "%s: no write on %s for %v, at most %v are allowed", fault.Name, table, pause.Round(time.Millisecond), FailoverTime)
 	}
-	within("it ended", fault.Ended, HealTime)
+	took, missing := Resumed(ops, fault.Ended, tables...)
+	if len(missing) > 0 {
+		f.add("writes go on", "%s: no write was acknowledged after it ended on %v", fault.Name, missing)
+	} else if took > HealTime {
+		f.add("writes go on", "%s: the first write after it ended took %v, at most %v are allowed", fault.Name, took.Round(time.Millisecond), HealTime)
+	}
 	return f.done()
 }
 

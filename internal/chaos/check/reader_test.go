@@ -129,22 +129,27 @@ func TestLivenessAndResources(t *testing.T) {
 	op := func(table string, invoke, ret int64) history.Op {
 		return history.Op{Kind: history.Insert, Table: table, Invoke: invoke, Return: ret, Outcome: history.OK}
 	}
-	fault := Fault{Name: "f", Began: 10 * second, Ended: 30 * second, Majority: true}
-	ops := []history.Op{op("a", 12*second, 13*second), op("b", 11*second, 12*second), op("a", 31*second, 32*second), op("b", 31*second, 33*second)}
+	fault := Fault{Name: "f", Began: 10 * second, Ended: 20 * second, Majority: true}
+	ops := []history.Op{
+		op("a", 11*second, 14*second), op("b", 11*second, 12*second), op("a", 15*second, 16*second), op("b", 15*second, 16*second),
+		op("a", 21*second, 22*second), op("b", 21*second, 23*second),
+	}
 	if got := Liveness(ops, fault, "a", "b"); len(got) > 0 {
 		t.Error(got)
 	}
-	if took, _ := Resumed(ops, fault.Began, "a", "b"); took.Seconds() != 3 {
-		t.Errorf("resumed after %v", took)
+	if pause, where := LongestPause(ops, fault.Began, fault.Ended, "a", "b"); pause.Seconds() != 4 {
+		t.Errorf("a pause of %v on %s", pause, where)
 	}
 	expectRule(t, "never", Liveness(ops, fault, "a", "b", "c"), "writes go on")
-	ops[0] = op("a", 16*second, 17*second)
+	ops[0] = op("a", 9*second, 9*second)
 	expectRule(t, "too late", Liveness(ops, fault, "a", "b"), "writes go on")
 	fault.Majority = false
 	if got := Liveness(ops, fault, "a", "b"); len(got) > 0 {
 		t.Error(got)
 	}
-	expectRule(t, "too late after the end", Liveness(ops[:3], fault, "a", "b"), "writes go on")
+	expectRule(t, "nothing after the end", Liveness(ops[:5], fault, "a", "b"), "writes go on")
+	ops[5] = op("b", 31*second, 32*second)
+	expectRule(t, "too late after the end", Liveness(ops, fault, "a", "b"), "writes go on")
 
 	before := Usage{Files: 50, Goroutines: 100, Resident: 100 << 20}
 	if got := Resources(1, before, before); len(got) > 0 {

@@ -20,6 +20,7 @@ type Options struct {
 	Binary string // path of kalam
 	Dir    string // for data, configuration and logs; must exist
 	Nodes  int
+	Flush  bool // move changes to Parquet every few seconds
 }
 
 // Cluster is the servers of a run and what joins them.
@@ -151,7 +152,12 @@ func (c *Cluster) config(n *Node) (string, error) {
 		b.WriteString("]\n")
 	}
 	// Small segments, frequent flushes: their moments are where crashes hurt.
-	b.WriteString("[storage]\nsegment_bytes = \"1MiB\"\n[flush]\ninterval = \"7s\"\n")
+	b.WriteString("[storage]\nsegment_bytes = \"1MiB\"\n[flush]\n")
+	if c.options.Flush {
+		b.WriteString("interval = \"7s\"\n")
+	} else {
+		b.WriteString("interval = \"0s\"\nrows = 0\nbytes = \"0B\"\n")
+	}
 	path := filepath.Join(n.dir, "kalam.toml")
 	return path, os.WriteFile(path, b.Bytes(), 0o644)
 }

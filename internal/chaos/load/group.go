@@ -2,7 +2,6 @@ package load
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"math/rand/v2"
 	"time"
@@ -147,5 +146,5 @@ func fetched(res *kmsg.OffsetFetchResponse) (int64, error) {
 			return max(0, p.Offset), kerr.ErrorForCode(p.ErrorCode)
 		}
 	}
-	return 0, errors.New(fmt.Sprintf("no offset in %+v", res))
+	return 0, fmt.Errorf("no offset in %+v", res)
 }

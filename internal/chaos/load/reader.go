@@ -27,8 +27,8 @@ type reader struct {
 
 	mu      sync.Mutex
 	session int
-	cursor  string           // the last id
-	next    map[int32]int64  // by partition, the offset after the last one shown
+	cursor  string          // the last id
+	next    map[int32]int64 // by partition, the offset after the last one shown
 }
 
 // startReaders starts all readers.

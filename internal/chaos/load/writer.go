@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"syscall"
 	"time"
 
@@ -147,13 +148,14 @@ func refused(err error) bool {
 	if !ok {
 		return false
 	}
-	switch problem.Code(r.Reply.Code) {
-	case problem.VersionConflict, problem.DuplicateKey, problem.KeyNotFound, problem.IdempotencyMismatch, problem.NotNull, problem.BadRequest,
-		problem.BadJSON, problem.SyntaxError, problem.UnknownTable, problem.UnknownNamespace, problem.UnknownColumn, problem.Forbidden,
-		problem.InvalidValue, problem.TypeMismatch, problem.Unsupported:
-		return true
-	}
-	return false
+	return slices.Contains(judged, problem.Code(r.Reply.Code))
+}
+
+// judged are the codes of refusals.
+var judged = []problem.Code{
+	problem.VersionConflict, problem.DuplicateKey, problem.KeyNotFound, problem.IdempotencyMismatch, problem.NotNull, problem.BadRequest, problem.BadJSON,
+	problem.SyntaxError, problem.UnknownTable, problem.UnknownNamespace, problem.UnknownColumn, problem.Forbidden, problem.InvalidValue,
+	problem.TypeMismatch, problem.Unsupported,
 }
 
 // errorOf returns an error's code, of the server or of the kind of failure, and its text.
