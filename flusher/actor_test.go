@@ -218,7 +218,7 @@ func TestInterruptedJobIsRedone(t *testing.T) {
 		var lines []string
 		var redone string
 		for _, s := range r.jobs() {
-			if after, ok := strings.CutPrefix(s.Error, "interrupted by a restart; redone as job "); ok {
+			if after, ok := strings.CutPrefix(s.Error, "interrupted by a restart or a change of leader; redone as job "); ok {
 				redone = after
 				s.Error = strings.Replace(s.Error, redone, "X", 1)
 			}
@@ -228,9 +228,11 @@ func TestInterruptedJobIsRedone(t *testing.T) {
 			lines = append(lines, fmt.Sprintf("%s %s %q", s.ID, s.State, s.Error))
 		}
 		want := []string{
-			`flush-1 failed "interrupted by a restart; redone as job X"`,
-			`flush-2 failed "interrupted by a restart; its table is gone"`,
-			`flush-3 completed ""`, `flush-4 running ""`, `load-5 running ""`,
+			`flush-1 failed "interrupted by a restart or a change of leader; redone as job X"`,
+			`flush-2 failed "interrupted by a restart or a change of leader; its table is gone"`,
+			`flush-3 completed ""`,
+			`flush-4 failed "interrupted by a restart or a change of leader; redone as job X"`, // of a node that leads no more
+			`load-5 running ""`,
 		}
 		if got := strings.Join(lines, "\n"); got != strings.Join(want, "\n") {
 			t.Errorf("system.jobs has\n%s", got)

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"maps"
-	"strconv"
 	"strings"
 
 	"kalamlog.dev/kalam/flusher/datafile"
@@ -24,8 +23,8 @@ type plan struct {
 	sharding string // its name
 	flushed  map[log.PartitionID]log.Offset
 	ends     map[log.PartitionID]log.Offset // of the partitions with something to flush
-	number   int64
-	folder   string
+	number   int64                          // of the flush: the last one's, then its own
+	folder   string                         // of the flush's files. The job's id is in its name: nothing is ever written over a file that a manifest may name
 	total    int64
 }
 
@@ -35,14 +34,16 @@ func (r *runner) flush(ctx context.Context) error {
 	if err != nil || p.total == 0 {
 		return err
 	}
-	if p.number, p.folder, err = r.flusher.folder(p.table, p.number); err != nil {
-		return err
-	}
+	p.number++
+	p.folder = manifest.Folder(p.table, p.number, strings.TrimPrefix(r.status.ID, "flush-"))
 	w := newFileSet(ctx, r.flusher, p)
 	superseded, err := r.route(ctx, p, w)
 	files, err := w.finish(err)
 	if err != nil {
 		return causeOf(ctx, err)
+	}
+	if err := r.flusher.options.Spread(ctx, files); err != nil {
+		return errors.Join(causeOf(ctx, err), r.flusher.discard(files))
 	}
 	c := &manifest.Commit{Table: p.table, Flush: p.number, Files: files, Flushed: p.ends, Superseded: superseded.bitmaps(), Now: r.now()}
 	return r.commit(ctx, p, c)
@@ -97,40 +98,6 @@ func (f *Flusher) layOut(p *plan) (err error) {
 	}
 	p.layout, err = datafile.NewLayout(p.table.Schema())
 	return err
-}
-
-// dataFolder is where all data files lie below the data directory.
-const dataFolder = "data"
-
-// tableFolder returns data/<namespace>.<table>-<id>. The id makes it unique; the names, cut and reduced to letters, digits
-// and _, are for humans.
-func tableFolder(t *materializer.Table) string {
-	return dataFolder + "/" + plainName(t.Namespace) + "." + plainName(t.Name) + "-" + strconv.FormatUint(uint64(t.ID), 10)
-}
-
-func plainName(s string) string {
-	plain := strings.Map(func(r rune) rune {
-		if r|0x20 >= 'a' && r|0x20 <= 'z' || r >= '0' && r <= '9' {
-			return r
-		}
-		return '_'
-	}, s)
-	return plain[:min(len(plain), 48)]
-}
-
-// folder picks the number of the flush after the last: the first whose folder is empty. A flush whose commit is in doubt keeps its
-// folder, so nothing is ever written over a file that a manifest may name.
-func (f *Flusher) folder(t *materializer.Table, last int64) (int64, string, error) {
-	for number := last + 1; ; number++ {
-		folder := tableFolder(t) + "/" + strconv.FormatInt(number, 10)
-		paths, err := f.options.Store.List(folder)
-		if err != nil {
-			return 0, "", err
-		}
-		if len(paths) == 0 {
-			return number, folder, nil
-		}
-	}
 }
 
 // chunkBytes is how much of the log is read at a time.

@@ -3,6 +3,7 @@ package flusher
 import (
 	"fmt"
 	"math/rand/v2"
+	"strings"
 	"testing"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
@@ -20,7 +21,7 @@ func TestFlushWritesEachChangeOnce(t *testing.T) {
 		for i := range 4 {
 			r.scribble(rng, table, 300)
 			s := r.flush(f, table)
-			if want := fmt.Sprintf("data/default.people-%d/%d", table.ID, i+1); s.Location != want || s.Rows == 0 || s.Progress != 1 {
+			if want := fmt.Sprintf("data/default.people-%d/%d-%s", table.ID, i+1, strings.TrimPrefix(s.ID, "flush-")); s.Location != want || s.Rows == 0 || s.Progress != 1 {
 				t.Errorf("status is %+v, want location %s", s, want)
 			}
 			if m := r.check(table); m.Flush != int64(i+1) {

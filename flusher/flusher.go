@@ -17,15 +17,15 @@ type Flusher struct {
 	metrics   *metrics
 	actor     *actor
 	slots     chan struct{}   // a running job holds one
-	recovered chan struct{}   // closed once what an earlier run left is in order; jobs run from then on
+	recovered chan struct{}   // closed once what an earlier run left is in order; this node's jobs run from then on
 	life      context.Context // ends with Close; kept because the actor outlives the call of New
 	stop      context.CancelFunc
 	ended     chan struct{} // closed by the actor
 	owned     sync.WaitGroup
 }
 
-// New starts a Flusher. In the background it first puts in order what an earlier run left: files that no manifest names are removed,
-// jobs that were cut off are done again. Jobs started meanwhile wait for that.
+// New starts a Flusher. In the background, once this node leads, it first puts in order what an earlier run or another leader left: files that no manifest
+// names are removed, jobs that were cut off are done again. Jobs started meanwhile wait for that.
 func New(o Options) (*Flusher, error) {
 	o.setDefaults()
 	if err := o.validate(); err != nil {
@@ -41,11 +41,7 @@ func New(o Options) (*Flusher, error) {
 	f.actor = &actor{flusher: f, mailbox: make(chan message, o.Mailbox), jobs: map[string]*job{}, active: map[log.TableID]*job{}}
 	f.life, f.stop = context.WithCancel(context.Background())
 	f.owned.Go(func() { f.actor.loop(f.life) })
-	f.owned.Go(func() { f.recover(f.life) })
-	if o.CheckInterval > 0 {
-		s := newScheduler(f)
-		f.owned.Go(func() { s.loop(f.life) })
-	}
+	f.owned.Go(func() { f.lead(f.life) })
 	return f, nil
 }
 

@@ -8,6 +8,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"kalamlog.dev/kalam/flusher/manifest"
 	"kalamlog.dev/kalam/flusher/objstore"
 	"kalamlog.dev/kalam/flusher/shard"
 	"kalamlog.dev/kalam/internal/clock"
@@ -42,6 +43,12 @@ type Options struct {
 	Logger     *slog.Logger    // default none
 	Registerer prometheus.Registerer
 
+	// Leads reports whether this node is the one of its cluster that flushes; default always. Two that both believe it do no harm: of two commits of
+	// the same changes one is refused.
+	Leads func() bool
+	// Spread copies new data files to other nodes. It returns when enough of them have each durably; default none is needed.
+	Spread func(ctx context.Context, files []manifest.File) error
+
 	DefaultStrategy string // of tables that name none, default shard.Default
 	Node            uint64 // in system.jobs, default 1
 	Jobs            int    // run at the same time, default 1
@@ -61,6 +68,12 @@ func (o *Options) setDefaults() {
 	}
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	if o.Leads == nil {
+		o.Leads = func() bool { return true }
+	}
+	if o.Spread == nil {
+		o.Spread = func(context.Context, []manifest.File) error { return nil }
 	}
 	setDefault(&o.DefaultStrategy, shard.Default)
 	setDefault(&o.Node, 1)

@@ -4,10 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"path"
-	"strconv"
-	"strings"
-	"time"
 
 	"kalamlog.dev/kalam/flusher/manifest"
 	"kalamlog.dev/kalam/internal/clock"
@@ -17,41 +13,30 @@ import (
 	"kalamlog.dev/kalam/materializer/storage"
 )
 
-// recoverRetry is how long recover waits before it tries again what has failed.
-const recoverRetry = time.Second
-
-// recover puts in order what an earlier run left, then lets jobs run. It tries until it succeeds or life ends: without it orphans could pile
-// up behind an error of one moment.
-func (f *Flusher) recover(life context.Context) {
-	for {
-		err := f.recoverOnce(life)
-		if err == nil {
-			close(f.recovered)
-			return
-		}
-		if life.Err() != nil {
-			return
-		}
-		f.options.Logger.Error("recovery of the flusher failed, trying again", "error", err)
-		select {
-		case <-life.Done():
-			return
-		case <-time.After(recoverRetry):
-		}
-	}
-}
-
-func (f *Flusher) recoverOnce(ctx context.Context) error {
+// recover puts in order what an earlier run of this node and other leaders left.
+func (f *Flusher) recover(ctx context.Context) error {
 	if err := f.forgetDropped(ctx); err != nil {
 		return fmt.Errorf("forget dropped tables: %w", err)
 	}
-	if err := f.removeOrphans(ctx); err != nil {
-		return fmt.Errorf("remove orphaned data files: %w", err)
+	// Once jobs of this node have run, a file that no manifest names may be one that is being written.
+	if !f.hasRecovered() {
+		if err := f.removeOrphans(ctx); err != nil {
+			return fmt.Errorf("remove orphaned data files: %w", err)
+		}
 	}
 	if err := f.redoJobs(ctx); err != nil {
 		return fmt.Errorf("redo interrupted jobs: %w", err)
 	}
 	return f.pruneJobs(ctx)
+}
+
+func (f *Flusher) hasRecovered() bool {
+	select {
+	case <-f.recovered:
+		return true
+	default:
+		return false
+	}
 }
 
 // removeOrphans deletes the data files that no manifest names. A commit that an earlier run has sent might still be on its way and name them: the
@@ -63,7 +48,7 @@ func (f *Flusher) removeOrphans(ctx context.Context) error {
 	}
 	fenced := map[log.TableID]bool{}
 	for _, o := range orphans {
-		if id := tableOf(o); !fenced[id] {
+		if id, _ := manifest.ParsePath(o); !fenced[id] {
 			fenced[id] = true
 			if err := f.fence(ctx, id); err != nil {
 				return err
@@ -93,7 +78,7 @@ func (f *Flusher) orphans() (orphans []string, err error) {
 	if err != nil {
 		return nil, err
 	}
-	paths, err := f.options.Store.List(dataFolder)
+	paths, err := f.options.Store.List(manifest.DataFolder)
 	if err != nil {
 		return nil, err
 	}
@@ -103,19 +88,6 @@ func (f *Flusher) orphans() (orphans []string, err error) {
 		}
 	}
 	return orphans, nil
-}
-
-// tableOf returns the table that tableFolder made the folder of a path for, 0 if it was not.
-func tableOf(p string) log.TableID {
-	parts := strings.Split(path.Clean(p), "/")
-	if len(parts) < 2 {
-		return 0
-	}
-	id, err := strconv.ParseUint(parts[1][strings.LastIndexByte(parts[1], '-')+1:], 10, 32)
-	if err != nil {
-		return 0
-	}
-	return log.TableID(id)
 }
 
 // fence makes commits fail that were built before it.
@@ -192,14 +164,15 @@ func (f *Flusher) dropped() (batches []*materializer.Batch, paths []string, err 
 	return batches, paths, nil
 }
 
-// redoJobs ends the jobs that an earlier run of this node left active, and starts each again if its table still exists.
+// redoJobs ends the jobs that an earlier run or another leader left active, and starts each again if its table still exists. A leader that does not know yet
+// that it is none may still be at work on one: of the two commits one is refused.
 func (f *Flusher) redoJobs(ctx context.Context) error {
 	interrupted, catalog, err := f.interrupted()
 	if err != nil {
 		return err
 	}
 	for _, s := range interrupted {
-		s.State, s.Finished, s.Error = Failed, clock.Micros(f.options.Clock), "interrupted by a restart"
+		s.State, s.Finished, s.Error = Failed, clock.Micros(f.options.Clock), "interrupted by a restart or a change of leader"
 		if t, err := catalog.Table(s.Namespace, s.Table); err != nil {
 			s.Error += "; its table is gone"
 		} else {
@@ -221,7 +194,7 @@ func (f *Flusher) redoJobs(ctx context.Context) error {
 	return nil
 }
 
-// interrupted lists the jobs of this node that system.jobs has as active although the actor does not know them.
+// interrupted lists the jobs that system.jobs has as active although the actor does not know them.
 func (f *Flusher) interrupted() (list []Status, c *materializer.Catalog, err error) {
 	v, err := f.options.State.View()
 	if err != nil {
@@ -233,7 +206,7 @@ func (f *Flusher) interrupted() (list []Status, c *materializer.Catalog, err err
 			return nil, nil, fmt.Errorf("read system.jobs: %w", err)
 		}
 		s := decodeStatus(r.Row)
-		if s.Kind != kindFlush || s.Node != f.options.Node || s.State.Ended() {
+		if s.Kind != kindFlush || s.State.Ended() {
 			continue
 		}
 		j, err := ask(f.life, f, func(reply chan<- *job) message { return findJob{id: s.ID, reply: reply} })

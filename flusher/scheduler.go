@@ -26,23 +26,10 @@ func newScheduler(f *Flusher) *scheduler {
 	return &scheduler{flusher: f, waiting: map[log.TableID]time.Time{}}
 }
 
-func (s *scheduler) loop(life context.Context) {
-	select {
-	case <-s.flusher.recovered:
-	case <-life.Done():
-		return
-	}
-	ticker := time.NewTicker(s.flusher.options.CheckInterval)
-	defer ticker.Stop()
-	for {
-		select {
-		case <-life.Done():
-			return
-		case <-ticker.C:
-		}
-		if err := s.check(life); err != nil && life.Err() == nil {
-			s.flusher.options.Logger.Error("check for tables to flush failed", "error", err)
-		}
+// tick starts what is due.
+func (s *scheduler) tick(life context.Context) {
+	if err := s.check(life); err != nil && life.Err() == nil {
+		s.flusher.options.Logger.Error("check for tables to flush failed", "error", err)
 	}
 }
 

@@ -170,38 +170,41 @@ func (l *Log) Wait(ctx context.Context, p Position) error {
 
 // Barrier returns a position that covers everything acknowledged, on any node, before the call. It is applied here on return.
 func (l *Log) Barrier(ctx context.Context) (Position, error) {
-	for {
-		i, err := l.readIndex(ctx)
-		if err == nil {
-			return l.positionAt(i), nil
-		}
-		if ctx.Err() != nil {
-			return Position{}, context.Cause(ctx)
-		}
-		if !dragonboat.IsTempError(err) || errors.Is(err, dragonboat.ErrClosed) || errors.Is(err, dragonboat.ErrShardClosed) || l.store.over() != nil {
-			return Position{}, fmt.Errorf("read index: %w", err)
-		}
-		select {
-		case <-ctx.Done():
-			return Position{}, context.Cause(ctx)
-		case <-time.After(l.options.RTT):
-		}
-	}
-}
-
-func (l *Log) readIndex(ctx context.Context) (Index, error) {
-	// A question sent to a leader that is gone is never answered: ask again when there can be another.
-	ctx, cancel := context.WithTimeout(ctx, 2*electionTicks*l.options.RTT+time.Second)
-	defer cancel()
-	v, err := l.host.SyncRead(ctx, uint64(groupID), nil)
+	v, err := askAgain(ctx, l, func(ctx context.Context) (any, error) {
+		return l.host.SyncRead(ctx, uint64(groupID), nil)
+	})
 	if err != nil {
-		return 0, err
+		return Position{}, fmt.Errorf("read index: %w", err)
 	}
 	i, ok := v.(Index)
 	if !ok {
-		return 0, fmt.Errorf("unexpected answer %T", v)
+		return Position{}, fmt.Errorf("read index: unexpected answer %T", v)
 	}
-	return i, nil
+	return l.positionAt(i), nil
+}
+
+// askAgain repeats a question to the group until it is answered, ctx ends or the answer cannot come any more. A question sent to a
+// leader that is gone is never answered: it is asked again when there can be another.
+func askAgain[T any](ctx context.Context, l *Log, ask func(context.Context) (T, error)) (T, error) {
+	for {
+		once, cancel := context.WithTimeout(ctx, 2*electionTicks*l.options.RTT+time.Second)
+		v, err := ask(once)
+		cancel()
+		switch {
+		case err == nil:
+			return v, nil
+		case ctx.Err() != nil:
+			return v, context.Cause(ctx)
+		case !dragonboat.IsTempError(err) && !errors.Is(err, context.DeadlineExceeded), errors.Is(err, dragonboat.ErrClosed),
+			errors.Is(err, dragonboat.ErrShardClosed), l.store.over() != nil:
+			return v, err
+		}
+		select {
+		case <-ctx.Done():
+			return v, context.Cause(ctx)
+		case <-time.After(l.options.RTT):
+		}
+	}
 }
 
 // Start returns the first offset of p that is kept. It is 0 if p's files cannot be read, which Read then reports.

@@ -73,7 +73,9 @@ const memberTimeout = 10 * time.Second
 func (l *Log) Members(ctx context.Context) (Members, error) {
 	ctx, cancel := context.WithTimeout(ctx, memberTimeout)
 	defer cancel()
-	s, err := l.host.SyncGetShardMembership(ctx, uint64(groupID))
+	s, err := askAgain(ctx, l, func(ctx context.Context) (*dragonboat.Membership, error) {
+		return l.host.SyncGetShardMembership(ctx, uint64(groupID))
+	})
 	if err != nil {
 		return Members{}, fmt.Errorf("read members: %w", membersError(err))
 	}

@@ -63,6 +63,8 @@ func (a *applier) hit(t *Table, cur rowState, m *rawMutation) (effect, error) {
 		return a.patch(t, cur, m)
 	case m.op == Remove:
 		return effect{op: RowDeleted}, nil
+	case m.op == Check:
+		return effect{}, nil
 	case cur.exists:
 		return a.put(t, RowUpdated, m)
 	default:

@@ -349,3 +349,25 @@ func TestDamage(t *testing.T) {
 		}
 	}
 }
+
+// A Check changes nothing, and decides on what stands beside it in the batch.
+func TestCheck(t *testing.T) {
+	l := newLedger(t)
+	users := l.createTable(usersTable(1))
+	l.mustWrite(l.row(users, Insert, big(1), str("ann"), big(5)))
+	check := func(least int64) Mutation {
+		m := l.key(users, Check, big(1))
+		m.Where = op(">=", column("n"), lit(big(least)))
+		return m
+	}
+	l.refused(problem.VersionConflict, check(6), l.row(users, Insert, big(2), str("bob"), big(1)))
+	r := l.mustWrite(check(5), l.row(users, Insert, big(2), str("bob"), big(1)))
+	if r.Applied[0].Done || !r.Applied[1].Done || r.Applied[1].Offset != 1 {
+		t.Errorf("applied %+v", r.Applied)
+	}
+	missing := l.key(users, Check, big(9))
+	l.refused(problem.KeyNotFound, missing)
+	if n := len(l.changes(log.Partition{Table: users.ID})); n != 2 {
+		t.Errorf("%d changes", n)
+	}
+}

@@ -71,7 +71,7 @@ func appendMutation(dst []byte, m, last *Mutation) []byte {
 			dst = binary.AppendUvarint(dst, uint64(a.Column))
 			dst = appendBytes(dst, expr.Encode(a.Expr))
 		}
-	case Remove:
+	case Remove, Check:
 	}
 	if m.Where != nil {
 		dst = appendBytes(dst, expr.Encode(m.Where))
@@ -208,7 +208,7 @@ func (r *batchReader) read() {
 		for range d.count(2) {
 			m.set = append(m.set, rawAssignment{column: int(d.uint16()), expr: d.bytes()})
 		}
-	case Remove:
+	case Remove, Check:
 	default:
 		d.fail()
 	}

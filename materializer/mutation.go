@@ -14,6 +14,7 @@ const (
 	Upsert                       // put the whole row, whether the key exists or not; Where and Version are for a row that exists
 	Patch                        // set some columns of an existing row
 	Remove                       // delete an existing row
+	Check                        // change nothing: Where and Version of an existing row are a condition of the whole batch
 )
 
 // OnMiss says what happens when a mutation's key or condition does not fit: Insert of a key that exists, Patch or Remove of one that does not, a Where that is

@@ -11,6 +11,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"kalamlog.dev/kalam/flusher/manifest"
 	"kalamlog.dev/kalam/internal/clock"
 	"kalamlog.dev/kalam/log"
 	"kalamlog.dev/kalam/materializer"
@@ -27,21 +28,22 @@ type Jobs interface {
 
 // Options configures an Engine. Zero means default.
 type Options struct {
-	Log               *log.Log                   // required
-	Materializer      *materializer.Materializer // required
-	Writer            *materializer.Writer       // required
-	IDs               *materializer.IDs          // for generated ids; one generator a node, default that of node 1
-	Jobs              Jobs                       // may be set later by SetJobs, if the flusher is made after the engine
-	DataDir           string                     // required: data files' paths are relative to it
-	Clock             clock.Clock                // default the machine's
-	Logger            *slog.Logger               // default discards
-	Registerer        prometheus.Registerer      // metrics kalam_query_*; nil: none
-	MaxPlans          int                        // of the plan cache, default 1000
-	Threads           int                        // DuckDB's, default GOMAXPROCS
-	MemoryLimit       string                     // DuckDB's, default "1GB"
-	MaxConcurrent     int                        // queries in DuckDB at once, others wait; default 64
-	DefaultPartitions int                        // of CREATE TABLE, default materializer.DefaultPartitions
-	DefaultSharding   string                     // of CREATE TABLE, default the flusher's
+	Log               *log.Log                                               // required
+	Materializer      *materializer.Materializer                             // required
+	Writer            *materializer.Writer                                   // required
+	IDs               *materializer.IDs                                      // for generated ids; one generator a node, default that of node 1
+	Jobs              Jobs                                                   // may be set later by SetJobs, if the flusher is made after the engine
+	DataDir           string                                                 // required: data files' paths are relative to it
+	EnsureFiles       func(ctx context.Context, files []manifest.File) error // gets data files that are not in DataDir yet; default they always are
+	Clock             clock.Clock                                            // default the machine's
+	Logger            *slog.Logger                                           // default discards
+	Registerer        prometheus.Registerer                                  // metrics kalam_query_*; nil: none
+	MaxPlans          int                                                    // of the plan cache, default 1000
+	Threads           int                                                    // DuckDB's, default GOMAXPROCS
+	MemoryLimit       string                                                 // DuckDB's, default "1GB"
+	MaxConcurrent     int                                                    // queries in DuckDB at once, others wait; default 64
+	DefaultPartitions int                                                    // of CREATE TABLE, default materializer.DefaultPartitions
+	DefaultSharding   string                                                 // of CREATE TABLE, default the flusher's
 }
 
 func (o *Options) setDefaults() {

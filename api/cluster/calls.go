@@ -9,21 +9,27 @@ import (
 	"net/http"
 	"time"
 
+	"kalamlog.dev/kalam/api/wire"
 	"kalamlog.dev/kalam/internal/peer"
+	"kalamlog.dev/kalam/internal/problem"
 )
 
 // Paths of the calls between nodes, on the listener for peers.
 const (
-	pathState = "/peer/v1/state"
-	pathPlace = "/peer/v1/place"
-	pathTake  = "/peer/v1/take"
+	pathState  = "/peer/v1/state"
+	pathPlace  = "/peer/v1/place"
+	pathTake   = "/peer/v1/take"
+	pathSpread = "/peer/v1/spread"
+	pathFiles  = "/peer/v1/files/" // + path of a data file
+	pathFlush  = "/peer/v1/flush"
+	pathKill   = "/peer/v1/kill"
 )
 
 // callTimeout bounds a call to another node.
 const callTimeout = 5 * time.Second
 
-// maxReply is the most that a call reads.
-const maxReply = 4 << 20
+// maxMessage is the longest question or answer, in bytes.
+const maxMessage = 4 << 20
 
 // caller calls other nodes.
 type caller struct{ client *http.Client }
@@ -36,6 +42,11 @@ func (c caller) close() { c.client.CloseIdleConnections() }
 func (c caller) call(ctx context.Context, target, path string, question, answer any) error {
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
+	return c.callLong(ctx, target, path, question, answer)
+}
+
+// callLong is call for as long as ctx lasts.
+func (c caller) callLong(ctx context.Context, target, path string, question, answer any) error {
 	method, body := http.MethodGet, []byte(nil)
 	if question != nil {
 		var err error
@@ -53,9 +64,15 @@ func (c caller) call(ctx context.Context, target, path string, question, answer 
 		return fmt.Errorf("ask %s: %w", target, err)
 	}
 	defer reply.Body.Close()
-	raw, err := io.ReadAll(io.LimitReader(reply.Body, maxReply))
+	raw, err := io.ReadAll(io.LimitReader(reply.Body, maxMessage))
 	if err != nil {
 		return fmt.Errorf("ask %s: %w", target, err)
+	}
+	if reply.StatusCode == http.StatusConflict {
+		var p wire.Error
+		if err := json.Unmarshal(raw, &p); err == nil && p.Code != "" {
+			return problem.New(problem.Code(p.Code), "%s", p.Message).WithHint("%s", p.Hint)
+		}
 	}
 	if reply.StatusCode != http.StatusOK {
 		return fmt.Errorf("ask %s: it answers %s: %s", target, reply.Status, bytes.TrimSpace(raw))

@@ -11,6 +11,7 @@ import (
 
 	"github.com/google/uuid"
 
+	"kalamlog.dev/kalam/flusher/objstore"
 	"kalamlog.dev/kalam/internal/clock"
 	"kalamlog.dev/kalam/internal/peer"
 	"kalamlog.dev/kalam/internal/problem"
@@ -29,6 +30,7 @@ type Log interface {
 	Leader() log.Leader
 	Leads() bool
 	Position() log.Position
+	Barrier(ctx context.Context) (log.Position, error)
 	End(p log.Partition) log.Offset
 	WaitEnd(ctx context.Context, p log.Partition, end log.Offset) error
 }
@@ -46,16 +48,17 @@ type Writer interface {
 
 // Options configures a Cluster.
 type Options struct {
-	Dir      string       // required: the data directory, which has the identity
-	Identity log.Identity // required: what Find returned
-	Log      Log          // required
-	State    Tables       // required
-	Writer   Writer       // required
-	Net      *peer.Net    // nil: the node is alone
-	Book     *peer.Book   // required
-	Clock    clock.Clock  // default the machine's
-	Logger   *slog.Logger // default discards
-	Version  string       // of the program
+	Dir      string         // required: the data directory, which has the identity
+	Identity log.Identity   // required: what Find returned
+	Log      Log            // required
+	State    Tables         // required
+	Writer   Writer         // required
+	Net      *peer.Net      // nil: the node is alone
+	Book     *peer.Book     // required
+	Store    objstore.Store // required: this node's data files
+	Clock    clock.Clock    // default the machine's
+	Logger   *slog.Logger   // default discards
+	Version  string         // of the program
 
 	Raft, HTTP, Kafka string // addresses that others reach this node at, "" for none
 }
@@ -65,6 +68,8 @@ type Cluster struct {
 	o      Options
 	id     atomic.Pointer[string]
 	caller caller
+	files  *Files
+	jobs   atomic.Pointer[Jobs] // nil until the flusher runs
 	stop   context.CancelFunc
 	owned  sync.WaitGroup
 }
@@ -79,6 +84,7 @@ func Open(ctx context.Context, o Options) (*Cluster, error) {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
 	c := &Cluster{o: o}
+	c.files = newFiles(c, o.Store)
 	if err := c.identify(ctx); err != nil {
 		return nil, err
 	}
@@ -90,6 +96,10 @@ func Open(ctx context.Context, o Options) (*Cluster, error) {
 	c.owned.Go(func() { c.follow(life) })
 	if o.Net != nil {
 		c.caller = newCaller(o.Net)
+		if err := c.files.sweep(); err != nil {
+			return nil, errors.Join(err, c.Close())
+		}
+		c.owned.Go(func() { c.files.tidy(life) })
 		o.Net.Handle(c.handler())
 		if !o.Identity.Voter {
 			c.owned.Go(func() { c.becomeVoter(life) })
@@ -100,6 +110,9 @@ func Open(ctx context.Context, o Options) (*Cluster, error) {
 
 // ID returns the id of the cluster, which is the same on every node and for ever.
 func (c *Cluster) ID() string { return *c.id.Load() }
+
+// Files returns what keeps the data files of all nodes the same.
+func (c *Cluster) Files() *Files { return c.files }
 
 // Close ends what Open started. It is idempotent.
 func (c *Cluster) Close() error {

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"net/http"
 
+	"kalamlog.dev/kalam/api/wire"
 	"kalamlog.dev/kalam/internal/problem"
 	"kalamlog.dev/kalam/log"
 )
@@ -15,26 +16,36 @@ func (c *Cluster) handler() http.Handler {
 	mux.HandleFunc("GET "+pathState, func(w http.ResponseWriter, _ *http.Request) { answer(w, c.state(), nil) })
 	mux.HandleFunc("POST "+pathPlace, func(w http.ResponseWriter, r *http.Request) { question(w, r, c.place) })
 	mux.HandleFunc("POST "+pathTake, func(w http.ResponseWriter, r *http.Request) { question(w, r, c.taken) })
+	mux.HandleFunc("POST "+pathFlush, func(w http.ResponseWriter, r *http.Request) { question(w, r, c.serveFlush) })
+	mux.HandleFunc("POST "+pathKill, func(w http.ResponseWriter, r *http.Request) { question(w, r, c.serveKill) })
+	mux.HandleFunc("POST "+pathSpread, func(w http.ResponseWriter, r *http.Request) { question(w, r, c.files.take) })
+	mux.HandleFunc("GET "+pathFiles+"{path...}", c.files.serve)
 	return mux
 }
 
 // question decodes the body, asks f and answers.
-func question(w http.ResponseWriter, r *http.Request, f func(context.Context, State) (Place, error)) {
-	var st State
-	if err := json.NewDecoder(http.MaxBytesReader(w, r.Body, 1<<20)).Decode(&st); err != nil {
+func question[Q, A any](w http.ResponseWriter, r *http.Request, f func(context.Context, Q) (A, error)) {
+	var q Q
+	if err := json.NewDecoder(http.MaxBytesReader(w, r.Body, maxMessage)).Decode(&q); err != nil {
 		http.Error(w, err.Error(), http.StatusBadRequest)
 		return
 	}
-	p, err := f(r.Context(), st)
-	answer(w, p, err)
+	a, err := f(r.Context(), q)
+	answer(w, a, err)
 }
 
+// answer sends v, or a problem as such, or 503 and an error of ours as text.
 func answer(w http.ResponseWriter, v any, err error) {
-	if err != nil {
+	status := http.StatusOK
+	if p := problem.As(err); p != nil {
+		status = http.StatusConflict
+		v = wire.Error{Code: string(p.Code), Message: p.Message, Hint: p.Hint}
+	} else if err != nil {
 		http.Error(w, err.Error(), http.StatusServiceUnavailable)
 		return
 	}
 	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(status)
 	_ = json.NewEncoder(w).Encode(v)
 }
 
@@ -73,7 +84,8 @@ func (c *Cluster) taken(ctx context.Context, asker State) (Place, error) {
 		return c.place(ctx, asker)
 	}
 	if !ok {
-		row = Node{ID: asker.Node, Target: log.TargetOf(asker.Node), Raft: c.o.Book.All()[log.TargetOf(asker.Node)]}
+		target := log.TargetOf(asker.Node)
+		row = Node{ID: asker.Node, Target: target, Raft: c.o.Book.All()[target]}
 	}
 	row.Replica, row.State = asker.Replica, running
 	if err := c.put(ctx, row); err != nil {

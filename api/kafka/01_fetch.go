@@ -27,6 +27,12 @@ func (s *Server) serveFetch(ctx context.Context, p *peer, q *kmsg.FetchRequest) 
 		return r, nil
 	}
 	f := newFetcher(s, q, p.turn)
+	if f.ahead && s.o.Cluster != nil { // what the client has read at another node may not have come here yet
+		code := s.catchUp(ctx)
+		if f = newFetcher(s, q, p.turn); code != errNone {
+			f.giveUp(code)
+		}
+	}
 	p.turn++
 	f.fill()
 	if !f.complete() {

@@ -24,15 +24,20 @@ const (
 	timeMax      = -3
 )
 
-func (s *Server) serveListOffsets(_ context.Context, _ *peer, q *kmsg.ListOffsetsRequest) (kmsg.Response, error) {
+func (s *Server) serveListOffsets(ctx context.Context, _ *peer, q *kmsg.ListOffsetsRequest) (kmsg.Response, error) {
 	r := kmsg.NewPtrListOffsetsResponse()
+	behind := s.catchUp(ctx) // the latest offset of a node that lags is none
 	topics := s.currentTopics()
 	for i := range q.Topics {
 		t := kmsg.NewListOffsetsResponseTopic()
 		t.Topic = q.Topics[i].Topic
 		found := topics.topic(t.Topic)
 		for j := range q.Topics[i].Partitions {
-			t.Partitions = append(t.Partitions, s.listOffset(found, &q.Topics[i].Partitions[j]))
+			p := s.listOffset(found, &q.Topics[i].Partitions[j])
+			if behind != errNone {
+				p.ErrorCode = behind
+			}
+			t.Partitions = append(t.Partitions, p)
 		}
 		r.Topics = append(r.Topics, t)
 	}
@@ -46,7 +51,7 @@ func (s *Server) listOffset(t *topic, q *kmsg.ListOffsetsRequestTopicPartition) 
 		r.ErrorCode = errUnknownTopicOrPartition
 		return r
 	}
-	if q.CurrentLeaderEpoch > leaderEpoch {
+	if q.CurrentLeaderEpoch > s.epoch() {
 		r.ErrorCode = errUnknownLeaderEpoch
 		return r
 	}
@@ -61,7 +66,7 @@ func (s *Server) listOffset(t *topic, q *kmsg.ListOffsetsRequestTopicPartition) 
 		return r
 	}
 	if r.Offset, r.Timestamp = offset, millis; offset >= 0 {
-		r.LeaderEpoch = leaderEpoch
+		r.LeaderEpoch = s.epoch()
 	}
 	return r
 }

@@ -15,38 +15,37 @@ func (s *Server) metadataKey() (apiKey, error) {
 
 func (s *Server) serveMetadata(_ context.Context, p *peer, q *kmsg.MetadataRequest) (kmsg.Response, error) {
 	r := kmsg.NewPtrMetadataResponse()
-	b := kmsg.NewMetadataResponseBroker()
-	b.NodeID = s.o.NodeID
-	b.Host, b.Port = s.address(p)
-	r.Brokers = []kmsg.MetadataResponseBroker{b}
+	brokers := s.brokers(p)
+	r.Brokers = metadataBrokers(brokers)
 	r.ClusterID = new(s.o.ClusterID)
-	r.ControllerID = s.o.NodeID
+	at := whereabouts{leader: s.leader(brokers), epoch: s.epoch(), nodes: nodesOf(brokers)}
+	r.ControllerID = at.leader
 	topics := s.currentTopics()
 	// A null list asks for all topics; so does an empty one of version 0, which has no null.
 	if q.Topics == nil || q.Version == 0 && len(q.Topics) == 0 {
 		for _, t := range topics.listed {
-			r.Topics = append(r.Topics, s.describeTopic(t, t.name))
+			r.Topics = append(r.Topics, describeTopic(t, t.name, at))
 		}
 		return r, nil
 	}
 	for i := range q.Topics {
-		r.Topics = append(r.Topics, s.findTopic(topics, &q.Topics[i]))
+		r.Topics = append(r.Topics, findTopic(topics, &q.Topics[i], at))
 	}
 	return r, nil
 }
 
 // findTopic describes one topic by the name it was asked for, or by its id.
-func (s *Server) findTopic(topics *topics, q *kmsg.MetadataRequestTopic) kmsg.MetadataResponseTopic {
+func findTopic(topics *topics, q *kmsg.MetadataRequestTopic, at whereabouts) kmsg.MetadataResponseTopic {
 	if q.Topic == nil {
 		if t := topics.byID[q.TopicID]; t != nil {
-			return s.describeTopic(t, t.name)
+			return describeTopic(t, t.name, at)
 		}
 		r := missingTopic(errUnknownTopicID)
 		r.TopicID = q.TopicID
 		return r
 	}
 	if t := topics.topic(*q.Topic); t != nil {
-		return s.describeTopic(t, *q.Topic)
+		return describeTopic(t, *q.Topic, at)
 	}
 	r := missingTopic(errUnknownTopicOrPartition)
 	if !validTopicName(*q.Topic) {
@@ -63,17 +62,25 @@ func missingTopic(code errorCode) kmsg.MetadataResponseTopic {
 	return r
 }
 
-func (s *Server) describeTopic(t *topic, name string) kmsg.MetadataResponseTopic {
+// whereabouts is where every partition is.
+type whereabouts struct {
+	leader int32 // -1: there is none now
+	epoch  int32
+	nodes  []int32
+}
+
+func describeTopic(t *topic, name string, at whereabouts) kmsg.MetadataResponseTopic {
 	r := kmsg.NewMetadataResponseTopic()
 	r.Topic = new(name)
 	r.TopicID = t.id
-	node := []int32{s.o.NodeID}
 	for i := range t.table.Partitions {
 		p := kmsg.NewMetadataResponseTopicPartition()
 		p.Partition = int32(i)
-		p.Leader = s.o.NodeID
-		p.LeaderEpoch = leaderEpoch
-		p.Replicas, p.ISR, p.OfflineReplicas = node, node, []int32{}
+		p.Leader, p.LeaderEpoch = at.leader, at.epoch
+		if at.leader < 0 {
+			p.ErrorCode = errLeaderNotAvailable
+		}
+		p.Replicas, p.ISR, p.OfflineReplicas = at.nodes, at.nodes, []int32{}
 		r.Partitions = append(r.Partitions, p)
 	}
 	return r

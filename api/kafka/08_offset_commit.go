@@ -23,6 +23,9 @@ func (s *Server) serveOffsetCommit(ctx context.Context, _ *peer, q *kmsg.OffsetC
 	if !validGroupID(q.Group) {
 		return commitResponse(q, errInvalidGroupID), nil
 	}
+	if code := s.coordinate(ctx); code != errNone {
+		return commitResponse(q, code), nil
+	}
 	done, code := s.groups.beginCommit(q)
 	defer done()
 	if code != errNone {
@@ -33,7 +36,11 @@ func (s *Server) serveOffsetCommit(ctx context.Context, _ *peer, q *kmsg.OffsetC
 	if len(entries) == 0 {
 		return r, nil
 	}
-	if err := s.storeOffsets(ctx, q.Group, entries); err != nil {
+	switch err := s.storeOffsets(ctx, q.Group, entries); {
+	case deposed(err):
+		s.resign()
+		return commitResponse(q, errNotCoordinator), nil
+	case err != nil:
 		s.o.Logger.Error("kafka: commit offsets failed", "group", q.Group, "error", err)
 		return commitResponse(q, errCoordinatorNotAvailable), nil
 	}

@@ -17,11 +17,11 @@ func (s *Server) offsetFetchKey() (apiKey, error) {
 // severalGroups is the version from which on a request asks for several groups.
 const severalGroups = 8
 
-func (s *Server) serveOffsetFetch(_ context.Context, _ *peer, q *kmsg.OffsetFetchRequest) (kmsg.Response, error) {
+func (s *Server) serveOffsetFetch(ctx context.Context, _ *peer, q *kmsg.OffsetFetchRequest) (kmsg.Response, error) {
 	r := kmsg.NewPtrOffsetFetchResponse()
 	if q.Version >= severalGroups {
 		for i := range q.Groups {
-			r.Groups = append(r.Groups, s.fetchGroupOffsets(&q.Groups[i]))
+			r.Groups = append(r.Groups, s.fetchGroupOffsets(ctx, &q.Groups[i]))
 		}
 		return r, nil
 	}
@@ -35,7 +35,7 @@ func (s *Server) serveOffsetFetch(_ context.Context, _ *peer, q *kmsg.OffsetFetc
 	if q.Topics != nil && g.Topics == nil {
 		g.Topics = []kmsg.OffsetFetchRequestGroupTopic{}
 	}
-	answer := s.fetchGroupOffsets(&g)
+	answer := s.fetchGroupOffsets(ctx, &g)
 	r.ErrorCode = answer.ErrorCode
 	r.Topics = oneGroupTopics(answer.Topics)
 	return r, nil
@@ -60,11 +60,14 @@ func oneGroupTopics(topics []kmsg.OffsetFetchResponseGroupTopic) []kmsg.OffsetFe
 }
 
 // fetchGroupOffsets answers for one group: for the partitions asked for, or, without a list, for all that have an offset.
-func (s *Server) fetchGroupOffsets(q *kmsg.OffsetFetchRequestGroup) kmsg.OffsetFetchResponseGroup {
+func (s *Server) fetchGroupOffsets(ctx context.Context, q *kmsg.OffsetFetchRequestGroup) kmsg.OffsetFetchResponseGroup {
 	r := kmsg.NewOffsetFetchResponseGroup()
 	r.Group = q.Group
 	if !validGroupID(q.Group) {
 		r.ErrorCode = errInvalidGroupID
+		return r
+	}
+	if r.ErrorCode = s.coordinate(ctx); r.ErrorCode != errNone {
 		return r
 	}
 	stored, err := s.groupOffsets(q.Group)

@@ -19,7 +19,7 @@ const (
 	coordinatorTransaction = 1
 )
 
-// serveFindCoordinator names this node: it coordinates every group.
+// serveFindCoordinator names the node that leads: it coordinates every group.
 func (s *Server) serveFindCoordinator(_ context.Context, p *peer, q *kmsg.FindCoordinatorRequest) (kmsg.Response, error) {
 	r := kmsg.NewPtrFindCoordinatorResponse()
 	keys := q.CoordinatorKeys
@@ -49,8 +49,20 @@ func (s *Server) coordinatorOf(p *peer, kind int8, key string) kmsg.FindCoordina
 	case !validGroupID(key):
 		c.ErrorCode = errInvalidGroupID
 	default:
-		c.NodeID = s.o.NodeID
-		c.Host, c.Port = s.address(p)
+		s.setCoordinator(p, &c)
 	}
 	return c
+}
+
+func (s *Server) setCoordinator(p *peer, c *kmsg.FindCoordinatorResponseCoordinator) {
+	brokers := s.brokers(p)
+	leader := s.leader(brokers)
+	for _, b := range brokers {
+		if b.Node == leader {
+			c.NodeID, c.Host, c.Port = b.Node, b.Host, b.Port
+			return
+		}
+	}
+	c.ErrorCode = errCoordinatorNotAvailable
+	c.ErrorMessage = new("no node leads at the moment")
 }

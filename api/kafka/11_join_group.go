@@ -14,5 +14,8 @@ func (s *Server) joinGroupKey() (apiKey, error) {
 }
 
 func (s *Server) serveJoinGroup(ctx context.Context, p *peer, q *kmsg.JoinGroupRequest) (kmsg.Response, error) {
+	if code := s.coordinate(ctx); code != errNone {
+		return joinFailed(code, q.MemberID), nil
+	}
 	return s.groups.join(ctx, p, q), nil
 }

@@ -13,8 +13,10 @@ func (s *Server) heartbeatKey() (apiKey, error) {
 	}, kmsg.NewPtrHeartbeatRequest, s.serveHeartbeat)
 }
 
-func (s *Server) serveHeartbeat(_ context.Context, _ *peer, q *kmsg.HeartbeatRequest) (kmsg.Response, error) {
+func (s *Server) serveHeartbeat(ctx context.Context, _ *peer, q *kmsg.HeartbeatRequest) (kmsg.Response, error) {
 	r := kmsg.NewPtrHeartbeatResponse()
-	r.ErrorCode = s.groups.heartbeat(q)
+	if r.ErrorCode = s.coordinate(ctx); r.ErrorCode == errNone {
+		r.ErrorCode = s.groups.heartbeat(q)
+	}
 	return r, nil
 }

@@ -16,8 +16,11 @@ func (s *Server) leaveGroupKey() (apiKey, error) {
 // severalLeave is the version from which on several members can leave at once.
 const severalLeave = 3
 
-func (s *Server) serveLeaveGroup(_ context.Context, _ *peer, q *kmsg.LeaveGroupRequest) (kmsg.Response, error) {
+func (s *Server) serveLeaveGroup(ctx context.Context, _ *peer, q *kmsg.LeaveGroupRequest) (kmsg.Response, error) {
 	r := kmsg.NewPtrLeaveGroupResponse()
+	if r.ErrorCode = s.coordinate(ctx); r.ErrorCode != errNone {
+		return r, nil
+	}
 	if q.Version < severalLeave {
 		r.ErrorCode = s.groups.leave(q.Group, q.MemberID, nil)
 		return r, nil

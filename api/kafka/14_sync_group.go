@@ -14,5 +14,8 @@ func (s *Server) syncGroupKey() (apiKey, error) {
 }
 
 func (s *Server) serveSyncGroup(ctx context.Context, _ *peer, q *kmsg.SyncGroupRequest) (kmsg.Response, error) {
+	if code := s.coordinate(ctx); code != errNone {
+		return syncFailed(code), nil
+	}
 	return s.groups.sync(ctx, q), nil
 }

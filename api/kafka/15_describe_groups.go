@@ -13,11 +13,16 @@ func (s *Server) describeGroupsKey() (apiKey, error) {
 	}, kmsg.NewPtrDescribeGroupsRequest, s.serveDescribeGroups)
 }
 
-func (s *Server) serveDescribeGroups(_ context.Context, _ *peer, q *kmsg.DescribeGroupsRequest) (kmsg.Response, error) {
+func (s *Server) serveDescribeGroups(ctx context.Context, _ *peer, q *kmsg.DescribeGroupsRequest) (kmsg.Response, error) {
 	r := kmsg.NewPtrDescribeGroupsResponse()
+	coordinated := s.coordinate(ctx)
 	for _, id := range q.Groups {
 		g := kmsg.NewDescribeGroupsResponseGroup()
 		g.Group = id
+		if g.ErrorCode = coordinated; coordinated != errNone {
+			r.Groups = append(r.Groups, g)
+			continue
+		}
 		if !s.groups.with(id, false, func(live *group) { live.describe(&g) }) {
 			g.State, g.ErrorCode = s.describeAbsent(id)
 		}

@@ -15,8 +15,11 @@ func (s *Server) listGroupsKey() (apiKey, error) {
 	}, kmsg.NewPtrListGroupsRequest, s.serveListGroups)
 }
 
-func (s *Server) serveListGroups(_ context.Context, _ *peer, q *kmsg.ListGroupsRequest) (kmsg.Response, error) {
+func (s *Server) serveListGroups(ctx context.Context, _ *peer, q *kmsg.ListGroupsRequest) (kmsg.Response, error) {
 	r := kmsg.NewPtrListGroupsResponse()
+	if s.coordinate(ctx) != errNone { // the coordinator lists them
+		return r, nil
+	}
 	groups := make(map[string]kmsg.ListGroupsResponseGroup)
 	ids, err := s.groupIDs()
 	if err != nil {

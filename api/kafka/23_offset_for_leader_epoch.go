@@ -39,10 +39,10 @@ func (s *Server) epochEnd(
 	switch {
 	case t == nil || !t.has(q.Partition):
 		r.ErrorCode = errUnknownTopicOrPartition
-	case q.CurrentLeaderEpoch > leaderEpoch:
+	case q.CurrentLeaderEpoch > s.epoch():
 		r.ErrorCode = errUnknownLeaderEpoch
-	case q.LeaderEpoch == leaderEpoch:
-		r.LeaderEpoch = leaderEpoch
+	case q.LeaderEpoch <= s.epoch():
+		r.LeaderEpoch = q.LeaderEpoch
 		r.EndOffset = int64(s.o.Log.End(t.partition(q.Partition)))
 	}
 	return r

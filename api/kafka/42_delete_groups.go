@@ -28,6 +28,9 @@ func (s *Server) deleteGroup(ctx context.Context, id string) errorCode {
 	if !validGroupID(id) {
 		return errInvalidGroupID
 	}
+	if code := s.coordinate(ctx); code != errNone {
+		return code
+	}
 	occupied := false
 	s.groups.with(id, false, func(g *group) { occupied = len(g.members) > 0 })
 	if occupied {

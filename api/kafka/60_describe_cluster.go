@@ -25,10 +25,8 @@ func (s *Server) serveDescribeCluster(_ context.Context, p *peer, q *kmsg.Descri
 	}
 	r.EndpointType = endpointBrokers
 	r.ClusterID = s.o.ClusterID
-	r.ControllerID = s.o.NodeID
-	b := kmsg.NewDescribeClusterResponseBroker()
-	b.NodeID = s.o.NodeID
-	b.Host, b.Port = s.address(p)
-	r.Brokers = []kmsg.DescribeClusterResponseBroker{b}
+	brokers := s.brokers(p)
+	r.ControllerID = s.leader(brokers)
+	r.Brokers = describedBrokers(brokers)
 	return r, nil
 }

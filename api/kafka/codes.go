@@ -9,7 +9,10 @@ const (
 	errUnknownServer                errorCode = -1
 	errOffsetOutOfRange             errorCode = 1
 	errUnknownTopicOrPartition      errorCode = 3
+	errLeaderNotAvailable           errorCode = 5
+	errNotLeaderOrFollower          errorCode = 6
 	errOffsetMetadataTooLarge       errorCode = 12
+	errCoordinatorLoadInProgress    errorCode = 14
 	errCoordinatorNotAvailable      errorCode = 15
 	errNotCoordinator               errorCode = 16
 	errInvalidTopic                 errorCode = 17

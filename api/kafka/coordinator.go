@@ -83,6 +83,13 @@ func (c *coordinator) list() []*group {
 	return groups
 }
 
+// reset forgets every group. Members that wait are told to look for the coordinator.
+func (c *coordinator) reset() {
+	for _, g := range c.list() {
+		g.do((*group).shutdown)
+	}
+}
+
 // close answers whoever waits and stops every timer.
 func (c *coordinator) close() {
 	c.mu.Lock()

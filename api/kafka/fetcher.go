@@ -12,9 +12,6 @@ import (
 	"kalamlog.dev/kalam/materializer"
 )
 
-// leaderEpoch is that of every partition: one node leads them all, and what is committed is never cut off.
-const leaderEpoch = 0
-
 // fetcher gathers the records of one Fetch request. Its limits are soft as the protocol wants them: the first record of a response comes whole
 // whatever its size. Used by one goroutine.
 type fetcher struct {
@@ -24,6 +21,8 @@ type fetcher struct {
 	turn       int               // where filling begins, so that no partition starves behind a full one
 	bytes      int               // of records so far
 	maxBytes   int
+	epoch      int32
+	ahead      bool // an offset lies beyond the end known here
 	encoder    recordEncoder
 }
 
@@ -37,7 +36,7 @@ type fetchPartition struct {
 }
 
 func newFetcher(s *Server, q *kmsg.FetchRequest, turn int) *fetcher {
-	f := &fetcher{s: s, q: q, turn: turn, maxBytes: min(max(1, int(q.MaxBytes)), s.o.MaxFetchBytes)}
+	f := &fetcher{s: s, q: q, turn: turn, maxBytes: min(max(1, int(q.MaxBytes)), s.o.MaxFetchBytes), epoch: s.epoch()}
 	topics := s.currentTopics()
 	for i := range q.Topics {
 		t := topics.topic(q.Topics[i].Topic)
@@ -75,17 +74,27 @@ func (f *fetcher) open(t *topic, r *kmsg.FetchRequestTopicPartition) *fetchParti
 		p.topic, p.code = nil, errUnknownTopicOrPartition
 		return p
 	}
-	if r.CurrentLeaderEpoch > leaderEpoch {
+	if r.CurrentLeaderEpoch > f.epoch {
 		p.code = errUnknownLeaderEpoch
 		return p
 	}
 	at := t.partition(r.Partition)
+	f.ahead = f.ahead || r.FetchOffset > int64(f.s.o.Log.End(at))
 	if r.FetchOffset < 0 || log.Offset(r.FetchOffset) < f.s.o.Log.Start(at) || log.Offset(r.FetchOffset) > f.s.o.Log.End(at) {
 		p.code = errOffsetOutOfRange
 		return p
 	}
 	p.batch = newBatch(log.Offset(r.FetchOffset))
 	return p
+}
+
+// giveUp answers every partition that lies beyond the end known here with the code instead: whether it is out of range cannot be told.
+func (f *fetcher) giveUp(code errorCode) {
+	for _, p := range f.partitions {
+		if p.code == errOffsetOutOfRange && p.topic != nil && p.request.FetchOffset > int64(f.s.o.Log.End(p.topic.partition(p.request.Partition))) {
+			p.code = code
+		}
+	}
 }
 
 // fill reads what is there and fits, each partition in turn.
@@ -282,7 +291,7 @@ func (f *fetcher) partitionResponse(p *fetchPartition) kmsg.FetchResponseTopicPa
 	r.LastStableOffset = r.HighWatermark
 	r.LogStartOffset = int64(f.s.o.Log.Start(at))
 	if p.batch != nil {
-		r.RecordBatches = p.batch.finish(leaderEpoch)
+		r.RecordBatches = p.batch.finish(f.epoch)
 	}
 	return r
 }

@@ -99,7 +99,10 @@ const storeTimeout = 10 * time.Second
 func (s *Server) storeOffsets(ctx context.Context, group string, offsets []groupOffset) error {
 	schema := s.groupsTable().Schema()
 	now := clock.Micros(s.o.Clock)
-	mutations := make([]materializer.Mutation, 0, len(offsets))
+	mutations, err := s.fence()
+	if err != nil {
+		return fmt.Errorf("make the condition of a commit: %w", err)
+	}
 	for i := range offsets {
 		values := offsetRow(group, &offsets[i], now)
 		key, err := materializer.EncodeKey(nil, values[:groupKeyColumns])
@@ -182,7 +185,11 @@ func (s *Server) groupIDs() ([]string, error) {
 // removeOffsets forgets a group and returns how many offsets it had.
 func (s *Server) removeOffsets(ctx context.Context, group string) (int, error) {
 	schema := s.groupsTable().Schema()
-	var mutations []materializer.Mutation
+	mutations, err := s.fence()
+	if err != nil {
+		return 0, fmt.Errorf("make the condition of a removal: %w", err)
+	}
+	fences := len(mutations)
 	for row, err := range s.scanOffsets(group) {
 		if err != nil {
 			return 0, err
@@ -196,10 +203,10 @@ func (s *Server) removeOffsets(ctx context.Context, group string) (int, error) {
 			Key: key, Version: materializer.AnyVersion, Miss: materializer.Skip,
 		})
 	}
-	if len(mutations) == 0 {
+	if len(mutations) == fences {
 		return 0, nil
 	}
-	return len(mutations), s.write(ctx, mutations)
+	return len(mutations) - fences, s.write(ctx, mutations)
 }
 
 // scanOffsets gives the rows of a group, or of all groups for "", in the order of group, topic and partition.

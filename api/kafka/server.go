@@ -45,6 +45,7 @@ type Options struct {
 	Clock             clock.Clock  // default the machine's
 	Logger            *slog.Logger // default none
 	Registerer        prometheus.Registerer
+	Cluster           Cluster       // the other nodes; nil: this one is alone
 	AdvertisedAddress string        // host:port that clients are told; default the address each of them connected to
 	NodeID            int32         // default 1
 	ClusterID         string        // default "kalam"
@@ -100,6 +101,7 @@ type Server struct {
 	keys    *registry
 	topics  topicCache
 	groups  *coordinator
+	tenure  tenure
 	metrics *metrics
 
 	// ctx ends when the server drains: whatever waits for something to happen answers with what there is.

@@ -38,6 +38,7 @@ type node struct {
 	metrics   *prometheus.Registry
 	peers     *peers
 	core      *core
+	store     objstore.Store // data files
 	cluster   *cluster.Cluster
 	ids       *materializer.IDs
 	engine    *query.Engine
@@ -143,6 +144,7 @@ func (n *node) openCore(ctx context.Context) (err error) {
 }
 
 func (n *node) openCluster(ctx context.Context) (err error) {
+	n.store = objstore.NewDir(vfs.Default, n.config.Server.Data)
 	n.cluster, err = cluster.Open(ctx, cluster.Options{
 		Dir:      n.config.Server.Data,
 		Identity: n.peers.identity,
@@ -151,6 +153,7 @@ func (n *node) openCluster(ctx context.Context) (err error) {
 		Writer:   n.core.writer,
 		Net:      n.peers.net,
 		Book:     n.peers.book,
+		Store:    n.store,
 		Logger:   n.logger.With("part", "cluster"),
 		Version:  version,
 		Raft:     raftAddress(n.listeners.raft, n.config),
@@ -173,6 +176,7 @@ func (n *node) openEngine(context.Context) (err error) {
 		Materializer:      n.core.materializer,
 		Writer:            n.core.writer,
 		DataDir:           n.config.Server.Data,
+		EnsureFiles:       n.cluster.Files().Ensure,
 		Logger:            n.logger.With("part", "query"),
 		Registerer:        n.metrics,
 		MaxPlans:          n.config.QueryCache.MaxPlans,
@@ -198,7 +202,9 @@ func (n *node) openFlusher(context.Context) error {
 		Log:             n.core.log,
 		State:           n.core.materializer,
 		Writer:          n.core.writer,
-		Store:           objstore.NewDir(vfs.Default, n.config.Server.Data),
+		Store:           n.store,
+		Leads:           n.core.log.Leads,
+		Spread:          n.cluster.Files().Spread,
 		Strategies:      strategies,
 		Logger:          n.logger.With("part", "flusher"),
 		Registerer:      n.metrics,
@@ -212,7 +218,7 @@ func (n *node) openFlusher(context.Context) error {
 		return fmt.Errorf("start flusher: %w", err)
 	}
 	n.stores.add(n.flusher.Close)
-	n.engine.SetJobs(n.flusher)
+	n.engine.SetJobs(n.cluster.Jobs(n.flusher))
 	return nil
 }
 
@@ -259,7 +265,7 @@ func (n *node) openDoors(context.Context) (err error) {
 	if err != nil || n.listeners.kafka == nil {
 		return err
 	}
-	n.kafka, err = kafka.New(kafka.Options{
+	o := kafka.Options{
 		Clock:        n.clock,
 		Log:          n.core.log,
 		Materializer: n.core.materializer,
@@ -267,7 +273,12 @@ func (n *node) openDoors(context.Context) (err error) {
 		Logger:       n.logger.With("part", "kafka"),
 		Registerer:   n.metrics,
 		NodeID:       int32(n.config.Cluster.NodeID),
-	})
+		ClusterID:    n.cluster.ID(),
+	}
+	if n.peers.net != nil {
+		o.Cluster = n.cluster
+	}
+	n.kafka, err = kafka.New(o)
 	return err
 }
 

@@ -84,7 +84,7 @@ func (n *Net) serveHTTP(w http.ResponseWriter, r *http.Request) {
 	(*h).ServeHTTP(w, r)
 }
 
-// Client returns an HTTP client whose requests to http://TARGET/... go to a node. Close its idle connections when it is not needed any more.
+// Client returns an HTTP client whose requests to http://TARGET/... go to a node. Their contexts bound them. Close its idle connections when it is not needed any more.
 func (n *Net) Client() *http.Client {
 	return &http.Client{Transport: &http.Transport{
 		DialContext: func(ctx context.Context, _, target string) (net.Conn, error) {
@@ -94,9 +94,8 @@ func (n *Net) Client() *http.Client {
 			}
 			return n.dial(ctx, host)
 		},
-		MaxIdleConnsPerHost:   4,
-		IdleConnTimeout:       time.Minute,
-		ResponseHeaderTimeout: time.Minute,
+		MaxIdleConnsPerHost: 4,
+		IdleConnTimeout:     time.Minute,
 	}}
 }
 

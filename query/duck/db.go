@@ -14,6 +14,7 @@ import (
 
 	capi "github.com/duckdb/duckdb-go-bindings"
 
+	"kalamlog.dev/kalam/flusher/manifest"
 	"kalamlog.dev/kalam/query/expr"
 )
 
@@ -29,6 +30,9 @@ type Options struct {
 	Threads        int    // default GOMAXPROCS
 	MemoryLimit    string // default "1GB"
 	MaxConnections int    // statements that run at once, default 64
+
+	// Ensure returns when data files that a manifest names are in DataDir; default they always are.
+	Ensure func(ctx context.Context, files []manifest.File) error
 }
 
 func (o *Options) ensureDefaults() {
@@ -41,6 +45,9 @@ func (o *Options) ensureDefaults() {
 	if o.MaxConnections <= 0 {
 		o.MaxConnections = 64
 	}
+	if o.Ensure == nil {
+		o.Ensure = func(context.Context, []manifest.File) error { return nil }
+	}
 }
 
 // DB is an in-memory DuckDB. It is safe for concurrent use.
@@ -49,6 +56,8 @@ type DB struct {
 	tmp   string // of temporary files, removed by Close
 	slots chan struct{}
 	dead  *deadSets
+
+	ensure func(context.Context, []manifest.File) error
 
 	broken atomic.Bool
 
@@ -81,7 +90,7 @@ func Open(o Options) (*DB, error) {
 	if err != nil {
 		return nil, fmt.Errorf("create temporary directory: %w", err)
 	}
-	d := &DB{dir: dir, tmp: tmp, slots: make(chan struct{}, o.MaxConnections), dead: newDeadSets()}
+	d := &DB{dir: dir, tmp: tmp, slots: make(chan struct{}, o.MaxConnections), dead: newDeadSets(), ensure: o.Ensure}
 	d.returned = sync.NewCond(&d.mu)
 	if err := d.open(o); err != nil {
 		d.dead.free()

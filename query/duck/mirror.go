@@ -155,6 +155,9 @@ func (s *step) nextGeneration(ctx context.Context, fresh bool) error {
 	if err != nil {
 		return fmt.Errorf("read manifest: %w", err)
 	}
+	if err := s.db.ensure(ctx, m.Files); err != nil {
+		return fmt.Errorf("get data files of %s: %w", s.next.table.QualifiedName(), err)
+	}
 	s.next.manifest = m
 	s.next.generation++
 	sql := []string{createTail(s.next.tail(), s.next.table.Schema())}

@@ -89,6 +89,13 @@ func (l *Load) Prepare(ctx context.Context) error {
 	for _, r := range results {
 		l.board.post(r.Position)
 	}
+	for node := range l.targets {
+		for _, table := range Tables() {
+			if err := l.awaitTable(ctx, node, table); err != nil {
+				return err
+			}
+		}
+	}
 	w := l.newWriter("setup")
 	for i := range registers {
 		op := w.write(ctx, history.Upsert, fmt.Sprintf("r%d", i))
@@ -106,6 +113,17 @@ func (l *Load) Prepare(ctx context.Context) error {
 		l.board.post(r[0].Position)
 	}
 	return nil
+}
+
+// awaitTable waits until a node knows a table that was just made by another.
+func (l *Load) awaitTable(ctx context.Context, node int, table string) error {
+	for {
+		_, err := l.ReadTable(ctx, node, table)
+		if err == nil || ctx.Err() != nil {
+			return err
+		}
+		pause(ctx, 50*time.Millisecond)
+	}
 }
 
 // Start lets all clients work until Quiesce.
