@@ -6,7 +6,6 @@ import (
 	"net/url"
 	"strconv"
 	"strings"
-	"time"
 
 	"github.com/labstack/echo/v4"
 
@@ -55,27 +54,22 @@ func (s *Server) getRow(c echo.Context) error {
 	return nil
 }
 
-// positionWait is how long a read waits for the position that it must include.
-const positionWait = 2 * time.Second
+// latest is the token that stands for everything acknowledged so far, on any node.
+const latest = "latest"
 
-// position parses a token that a client gave and waits until it is readable here; empty is the zero position. One
-// that lies in the future, from another server say, is refused in the end.
+// position parses a token that a client gave and waits until it is readable here; empty is the zero position.
 func (s *Server) position(ctx context.Context, token string) (log.Position, error) {
-	if token == "" {
+	switch token {
+	case "":
 		return log.Position{}, nil
+	case latest:
+		return s.log.Barrier(ctx)
 	}
 	p, err := log.ParsePosition(token)
 	if err != nil {
 		return p, err
 	}
-	waiting, cancel := context.WithTimeout(ctx, positionWait)
-	defer cancel()
-	err = s.log.Wait(waiting, p)
-	if err != nil && waiting.Err() != nil && ctx.Err() == nil {
-		return p, problem.New(problem.PositionInvalid, "position %s lies beyond the log, which ends at %s", p, s.log.Position()).
-			WithHint("is the token from another server, or from before its data was lost?")
-	}
-	return p, err
+	return p, s.log.Reach(ctx, p)
 }
 
 // splitRowPath takes /v1/tables/{namespace}/{table}/rows/{key...} apart before its escapes are resolved: a slash

@@ -44,6 +44,9 @@ func (s *Server) subscribe(c echo.Context) error {
 		return err
 	}
 	ctx := c.Request().Context()
+	if q.AtLeast, err = s.position(ctx, request.AtLeast); err != nil {
+		return err
+	}
 	sub, err := s.registry.Subscribe(ctx, q)
 	if err != nil {
 		return err
@@ -152,10 +155,7 @@ func (r *liveRequest) parse(lastEventID string) (subscribe.Request, error) {
 		}
 		q.From = &p
 	}
-	if r.AtLeast != "" {
-		q.AtLeast, err = log.ParsePosition(r.AtLeast)
-	}
-	return q, err
+	return q, nil
 }
 
 // eventStream writes server-sent events to one client. It holds a buffer only while it writes.

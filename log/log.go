@@ -168,6 +168,31 @@ func (l *Log) Wait(ctx context.Context, p Position) error {
 	return err
 }
 
+// reachTimeout bounds how long Reach asks where the log ends.
+const reachTimeout = 10 * time.Second
+
+// Reach returns when Position covers p. On a node that lags it asks the group. A *problem.Error PositionInvalid says that p lies in the future, or is
+// from another log; Timeout that the group does not answer.
+func (l *Log) Reach(ctx context.Context, p Position) error {
+	if p.IsZero() || l.Position().Covers(p) {
+		return nil
+	}
+	asking, cancel := context.WithTimeout(ctx, reachTimeout)
+	defer cancel()
+	all, err := l.Barrier(asking)
+	switch {
+	case err != nil && ctx.Err() == nil && asking.Err() != nil:
+		return problem.New(problem.Timeout, "this node is at position %s, and the cluster does not answer where the log ends", l.Position()).
+			WithHint("ask another node").Because(err)
+	case err != nil:
+		return err
+	case !all.Covers(p):
+		return problem.New(problem.PositionInvalid, "the position %s lies in the future: the newest is %s", p, all).
+			WithHint("positions belong to the server that gave them; is it from another one, or from before its data were lost?")
+	}
+	return nil
+}
+
 // Barrier returns a position that covers everything acknowledged, on any node, before the call. It is applied here on return.
 func (l *Log) Barrier(ctx context.Context) (Position, error) {
 	v, err := askAgain(ctx, l, func(ctx context.Context) (any, error) {

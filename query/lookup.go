@@ -17,7 +17,7 @@ func (e *Engine) Lookup(ctx context.Context, namespace, table string, key []expr
 	if !ok {
 		return Row{}, problem.New(problem.Forbidden, "the request has no user")
 	}
-	if err := e.await(ctx, atLeast); err != nil {
+	if err := e.Log.Reach(ctx, atLeast); err != nil {
 		return Row{}, err
 	}
 	t, err := e.Materializer.Catalog().Table(namespace, table)

@@ -10,7 +10,6 @@ import (
 	"kalamlog.dev/kalam/internal/clock"
 	"kalamlog.dev/kalam/internal/identity"
 	"kalamlog.dev/kalam/internal/problem"
-	"kalamlog.dev/kalam/log"
 	"kalamlog.dev/kalam/materializer"
 	"kalamlog.dev/kalam/query/duck"
 	"kalamlog.dev/kalam/query/expr"
@@ -48,7 +47,7 @@ func (e *Engine) Run(ctx context.Context, r Request, sink Sink) error {
 	if err := s.parseAll(ctx, pieces); err != nil {
 		return err
 	}
-	if err := e.await(ctx, r.AtLeast); err != nil {
+	if err := e.Log.Reach(ctx, r.AtLeast); err != nil {
 		return s.asProblem(ctx, err)
 	}
 	for i, p := range pieces {
@@ -56,23 +55,6 @@ func (e *Engine) Run(ctx context.Context, r Request, sink Sink) error {
 		if err := s.run(ctx, p); err != nil {
 			return parse.InStatement(p.Place(s.asProblem(ctx, err)), i+1)
 		}
-	}
-	return nil
-}
-
-// await returns when reads include position p. Nobody was ever given a position that is not covered by one which
-// covers everything acknowledged: such a p is refused rather than waited for.
-func (e *Engine) await(ctx context.Context, p log.Position) error {
-	if p.IsZero() || e.Log.Position().Covers(p) {
-		return nil
-	}
-	all, err := e.Log.Barrier(ctx)
-	if err != nil {
-		return err
-	}
-	if !all.Covers(p) {
-		return problem.New(problem.PositionInvalid, "the position %s lies in the future: the newest is %s", p, all).
-			WithHint("it may be from another server, or from before this one lost its data")
 	}
 	return nil
 }

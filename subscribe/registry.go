@@ -5,7 +5,6 @@ import (
 	"context"
 	"crypto/rand"
 	"errors"
-	"fmt"
 	"log/slog"
 	"sync"
 	"time"
@@ -29,10 +28,11 @@ type Options struct {
 	Registerer   prometheus.Registerer // metrics kalam_subscribe_*; nil: none
 	BufferBytes  int                   // memory of one subscription between two calls of Next, about; default 1 MiB. A single Raft entry may exceed it
 	Progress     time.Duration         // how often a quiet subscription is told how far the log is, default 5 s
-	PositionWait time.Duration         // how long to wait for a position that the log has not reached, default 2 s
+	Node         uint64                // whose subscriptions these are, default 1
 
 	Writer        *materializer.Writer // keeps system.live_queries in step; nil: live queries are not stored
 	StoreInterval time.Duration        // how far the stored rows may be behind, default 500 ms
+	StoreTimeout  time.Duration        // how long Close may take to write the last ones, default 2 s
 	ResumeWithin  time.Duration        // how long the rows that an earlier server has left stay, default 10 min
 }
 
@@ -51,7 +51,8 @@ func (o Options) withDefaults() Options {
 	}
 	o.BufferBytes = cmp.Or(o.BufferBytes, 1<<20)
 	o.Progress = cmp.Or(o.Progress, 5*time.Second)
-	o.PositionWait = cmp.Or(o.PositionWait, 2*time.Second)
+	o.Node = cmp.Or(o.Node, 1)
+	o.StoreTimeout = cmp.Or(o.StoreTimeout, 2*time.Second)
 	o.StoreInterval = cmp.Or(o.StoreInterval, 500*time.Millisecond)
 	o.ResumeWithin = cmp.Or(o.ResumeWithin, 10*time.Minute)
 	return o
@@ -168,20 +169,7 @@ func (r *Registry) reach(ctx context.Context, q Request) error {
 	if q.From != nil {
 		wanted = wanted.Max(*q.From)
 	}
-	if r.options.Log.Position().Covers(wanted) {
-		return nil
-	}
-	wait, cancel := context.WithTimeout(ctx, r.options.PositionWait)
-	defer cancel()
-	err := r.options.Log.Wait(wait, wanted)
-	if err != nil && ctx.Err() == nil && wait.Err() != nil {
-		return problem.New(problem.PositionInvalid, "position %s lies in the future: the log is at %s", wanted, r.options.Log.Position()).
-			WithHint("positions belong to the server that issued them; leave it away to start from now")
-	}
-	if err != nil {
-		return fmt.Errorf("wait for position %s: %w", wanted, err)
-	}
-	return nil
+	return r.options.Log.Reach(ctx, wanted)
 }
 
 // admit makes s one of the open subscriptions, in place of one with the same id, or frees it if the registry is closed.

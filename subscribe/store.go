@@ -31,7 +31,8 @@ type store struct {
 
 	mu struct {
 		sync.Mutex
-		due    map[string]bool // ids whose row may differ from their subscription
+		due    map[string]bool  // ids whose row may differ from their subscription
+		rows   map[string]int64 // versions of the rows that this node has written or found, by id
 		closed bool
 	}
 }
@@ -42,7 +43,7 @@ const storeBatch = 500
 func newStore(r *Registry) *store {
 	s := &store{registry: r, wake: make(chan struct{}, 1)}
 	s.table = r.options.Materializer.Catalog().TableByID(materializer.SystemLiveQueries)
-	s.mu.due = map[string]bool{}
+	s.mu.due, s.mu.rows = map[string]bool{}, map[string]int64{}
 	ctx, cancel := context.WithCancel(context.Background())
 	s.cancel = cancel
 	from := r.options.Log.Position()
@@ -91,7 +92,7 @@ func (s *store) close() {
 	if closed {
 		return
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), s.registry.options.PositionWait)
+	ctx, cancel := context.WithTimeout(context.Background(), s.registry.options.StoreTimeout)
 	defer cancel()
 	s.flush(ctx)
 }
@@ -122,7 +123,7 @@ func (s *store) write(ctx context.Context) {
 	}
 }
 
-// stored returns the ids of all rows.
+// stored returns the ids of the rows that an earlier run of this node has left.
 func (s *store) stored() []string {
 	view, err := s.registry.options.Materializer.View()
 	if err != nil {
@@ -136,7 +137,16 @@ func (s *store) stored() []string {
 			s.registry.options.Logger.Error("read stored live queries", "error", err)
 			return nil
 		}
-		ids = append(ids, row.Row.Column(columnID).Str())
+		var o storedOptions
+		if err := json.Unmarshal([]byte(row.Row.Column(columnOptions).Str()), &o); err != nil {
+			s.registry.options.Logger.Error("read options of a stored live query", "error", err)
+			continue
+		}
+		if o.Node == 0 || o.Node == s.registry.options.Node {
+			id := row.Row.Column(columnID).Str()
+			ids = append(ids, id)
+			s.note(id, int64(row.Version))
+		}
 	}
 	return ids
 }
@@ -168,8 +178,17 @@ func (s *store) flushBatch(ctx context.Context, ids []string) error {
 		m.Miss = materializer.Skip
 		b.Mutations = append(b.Mutations, m)
 	}
-	if _, err := s.registry.options.Writer.Write(ctx, b); err != nil {
+	r, err := s.registry.options.Writer.Write(ctx, b)
+	if err != nil {
 		return fmt.Errorf("write rows of live queries: %w", err)
+	}
+	for i, a := range r.Applied {
+		switch {
+		case b.Mutations[i].Op == materializer.Remove:
+			s.forget(ids[i])
+		case a.Done:
+			s.note(ids[i], int64(a.Offset))
+		}
 	}
 	for _, sub := range fresh {
 		sub.stored.Store(true)
@@ -181,7 +200,11 @@ func (s *store) flushBatch(ctx context.Context, ids []string) error {
 func (s *store) mutation(id string, sub *Subscription) (materializer.Mutation, error) {
 	key := []expr.Value{expr.TextOf(id)}
 	if sub == nil {
-		return s.table.OfKey(materializer.Remove, key)
+		m, err := s.table.OfKey(materializer.Remove, key)
+		if version, ok := s.version(id); ok {
+			m.Version = version // another node may have taken the live query over
+		}
+		return m, err
 	}
 	sub.marked.Store(false)
 	cursor, delivered := sub.progress()
@@ -191,7 +214,7 @@ func (s *store) mutation(id string, sub *Subscription) (materializer.Mutation, e
 	}
 	if !sub.stored.Load() {
 		return s.table.NewRow(materializer.Upsert, []expr.Value{
-			key[0], expr.TextOf(sub.request.SQL), expr.JSONOf(string(encodeOptions(sub.request))), expr.TextOf(sub.owner), position,
+			key[0], expr.TextOf(sub.request.SQL), expr.JSONOf(string(encodeOptions(sub.request, s.registry.options.Node))), expr.TextOf(sub.owner), position,
 			expr.IntOf(expr.TimestampTZ, clock.Micros(s.registry.options.Clock)), expr.IntOf(expr.BigInt, delivered),
 		})
 	}
@@ -241,11 +264,14 @@ func (s *store) follow(ctx context.Context, from log.Position) error {
 	}
 }
 
-// heed ends the subscription whose row the change deletes.
+// heed ends the subscription whose row the change deletes, or says that another node serves it.
 func (s *store) heed(r log.Record) error {
 	c, err := materializer.DecodeChange(r)
-	if err != nil || c.Op != materializer.RowDeleted {
+	if err != nil {
 		return err
+	}
+	if c.Op != materializer.RowDeleted {
+		return s.yield(c)
 	}
 	old, err := s.table.DecodeRow(c.Old)
 	if err != nil {
@@ -253,6 +279,43 @@ func (s *store) heed(r log.Record) error {
 	}
 	s.registry.kill(old.Column(columnID).Str())
 	return nil
+}
+
+// yield ends the subscription that another node has taken over.
+func (s *store) yield(c materializer.Change) error {
+	row, err := s.table.DecodeRow(c.New)
+	if err != nil {
+		return err
+	}
+	var o storedOptions
+	if err := json.Unmarshal([]byte(row.Column(columnOptions).Str()), &o); err != nil || o.Node == s.registry.options.Node || o.Node == 0 {
+		return err
+	}
+	id := row.Column(columnID).Str()
+	if sub := s.registry.find(id); sub != nil {
+		sub.endBy(problem.New(problem.Cancelled, "live query %s was resumed at node %d", id, o.Node))
+	}
+	return nil
+}
+
+// note remembers the version of a row, forget that there is none, version tells it.
+func (s *store) note(id string, version int64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.mu.rows[id] = version
+}
+
+func (s *store) forget(id string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.mu.rows, id)
+}
+
+func (s *store) version(id string) (int64, bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	v, ok := s.mu.rows[id]
+	return v, ok
 }
 
 // recall fills q with the stored query that q.ID names, for its owner or an administrator. Without a From it resumes where the row says, which
@@ -293,14 +356,15 @@ func (s *store) recall(q *Request, caller identity.Caller) error {
 
 // storedOptions is the JSON of the options column.
 type storedOptions struct {
+	Node      uint64   `json:"node,omitempty"` // that serves it
 	Namespace string   `json:"namespace"`
 	Params    [][]byte `json:"params,omitempty"` // expr.AppendValue, so that they stay exact
 	Snapshot  bool     `json:"snapshot"`
 	LastRows  int      `json:"last_rows,omitempty"`
 }
 
-func encodeOptions(q Request) []byte {
-	o := storedOptions{Namespace: cmp.Or(q.Namespace, materializer.DefaultNamespace), Snapshot: q.Snapshot, LastRows: q.LastRows}
+func encodeOptions(q Request, node uint64) []byte {
+	o := storedOptions{Node: node, Namespace: cmp.Or(q.Namespace, materializer.DefaultNamespace), Snapshot: q.Snapshot, LastRows: q.LastRows}
 	for _, v := range q.Params {
 		o.Params = append(o.Params, expr.AppendValue(nil, v))
 	}

@@ -252,7 +252,7 @@ func TestUserSeesOwnRowsAlone(t *testing.T) {
 
 func TestRefusals(t *testing.T) {
 	t.Parallel()
-	r := newRig(t, Options{PositionWait: 10 * time.Millisecond})
+	r := newRig(t, Options{})
 	r.create("t", materializer.Shared, 1, 1, "id BIGINT", "name TEXT")
 	future := log.PositionOf(log.Part{Group: 1, Index: 1 << 40})
 	for _, c := range []struct {

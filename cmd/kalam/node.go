@@ -239,6 +239,7 @@ func (n *node) openDoors(context.Context) (err error) {
 		Logger:       n.logger.With("part", "subscribe"),
 		Registerer:   n.metrics,
 		BufferBytes:  int(n.config.Limits.Subscriber),
+		Node:         uint64(n.config.Cluster.NodeID),
 	})
 	n.stores.add(n.registry.Close)
 	n.http, err = api.New(api.Options{
