@@ -51,6 +51,7 @@ type Op struct {
 	Value  string `json:"value,omitempty"`  // to be written, or that was read; unique among writes but for Add
 	Expect int64  `json:"expect,omitempty"` // version of a CAS
 	Fresh  bool   `json:"fresh,omitempty"`  // a read of everything acknowledged before, not of some state
+	Latest bool   `json:"latest,omitempty"` // it was asked for as at_least=latest, not by a position
 
 	Invoke   int64   `json:"invoke"`
 	Return   int64   `json:"return,omitempty"`

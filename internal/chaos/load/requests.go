@@ -97,7 +97,7 @@ func (w *writer) read(ctx context.Context, key string, fresh bool) {
 	op := w.begin(&history.Op{Kind: history.Read, Table: history.Registers, Key: key, Fresh: fresh, Attempts: 1})
 	path := w.load.rows(op.Table) + "/" + key
 	if fresh {
-		path += "?at_least=" + url.QueryEscape(w.load.board.read())
+		path += "?at_least=" + url.QueryEscape(w.freshness(op))
 	}
 	ctx, cancel := context.WithTimeout(ctx, callTime)
 	defer cancel()
@@ -122,6 +122,15 @@ func (w *writer) read(ctx context.Context, key string, fresh bool) {
 	w.end(op, history.OK, nil)
 }
 
+// freshness draws one of the two ways to ask for everything acknowledged: by a position that covers it, or by name. It is read after
+// the operation has begun.
+func (w *writer) freshness(op *history.Op) string {
+	if op.Latest = w.rnd.IntN(2) == 0; op.Latest {
+		return "latest"
+	}
+	return w.load.board.read()
+}
+
 // count counts the changes of a partition of events.
 func (w *writer) count(ctx context.Context, partition int32) {
 	op := w.begin(&history.Op{Kind: history.Count, Table: history.Events, Partition: partition, Fresh: true, Attempts: 1})
@@ -129,7 +138,7 @@ func (w *writer) count(ctx context.Context, partition int32) {
 	defer cancel()
 	body := marshal(wire.SQLRequest{
 		SQL:     fmt.Sprintf("SELECT count(*) FROM %s WHERE _partition = %d", w.load.table(history.Events), partition),
-		AtLeast: w.load.board.read(),
+		AtLeast: w.freshness(op),
 	})
 	var reply wire.SQLReply
 	err := w.target().client.Call(ctx, http.MethodPost, "/v1/sql", "application/json", bytes.NewReader(body), nil, &reply)
