@@ -69,7 +69,7 @@ func (f *Flusher) plan(id log.TableID) (p *plan, err error) {
 		return nil, problem.New(problem.UnknownTable, "the table was dropped")
 	}
 	p = &plan{table: t, ends: map[log.PartitionID]log.Offset{}}
-	if p.number, err = manifest.Version(v, t); err != nil {
+	if p.number, err = manifest.Version(v, t.ID); err != nil {
 		return nil, err
 	}
 	if p.flushed, err = manifest.Ends(v, t); err != nil {

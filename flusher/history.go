@@ -20,7 +20,8 @@ import (
 
 // HistoryLog is what a History reads of the log.
 type HistoryLog interface {
-	Log
+	// Read returns records of p from offset on, about maxBytes of them but at least one, none at the end.
+	Read(p log.Partition, from log.Offset, maxBytes int) ([]log.Record, error)
 	// Start returns the first offset that the log still has of p.
 	Start(p log.Partition) log.Offset
 }
@@ -42,7 +43,7 @@ func NewHistory(v *materializer.View, l HistoryLog, s objstore.Store) *History {
 	return &History{view: v, log: l, store: s, checked: map[string]bool{}}
 }
 
-// Changes yields the changes [0, until) of a partition in order. An error, which names the file or offset, ends it.
+// Changes yields the changes before until of a partition in order, from offset 0 or from what has expired of a stream on. An error, which names the file or offset, ends it.
 func (h *History) Changes(ctx context.Context, t *materializer.Table, p log.PartitionID, until log.Offset) iter.Seq2[materializer.Change, error] {
 	return func(yield func(materializer.Change, error) bool) {
 		m, err := manifest.Read(h.view, t)
@@ -73,6 +74,11 @@ type historyReader struct {
 func (r *historyReader) read(until log.Offset, yield func(materializer.Change) bool) error {
 	r.old = map[log.Offset][]byte{}
 	flushed := min(r.manifest.Flushed[r.partition.ID], until)
+	kept, err := r.history.view.Start(r.partition)
+	if err != nil {
+		return err
+	}
+	r.next = kept.Expired
 	start := r.history.log.Start(r.partition)
 	for row, err := range r.rows() {
 		if err != nil {

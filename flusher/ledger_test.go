@@ -23,7 +23,8 @@ type ledger struct {
 		sync.Mutex
 		index   log.Index
 		records map[log.Partition][]log.Record
-		trimmed log.Offset // what Start answers for user tables
+		trimmed log.Offset // what Start answers for user tables, at least
+		starts  map[log.Partition]log.Offset
 		chunk   []byte
 	}
 }
@@ -55,7 +56,7 @@ func newLedger(t testing.TB) *ledger {
 		}
 	})
 	l := &ledger{t: t, m: m}
-	l.mu.records = map[log.Partition][]log.Record{}
+	l.mu.records, l.mu.starts = map[log.Partition][]log.Record{}, map[log.Partition]log.Offset{}
 	return l
 }
 
@@ -75,6 +76,9 @@ func (s *ledgerStep) Append(p log.Partition, change []byte) log.Offset {
 	s.ends[p] = o + 1
 	return o
 }
+
+// DeletePrefix implements log.Appender.
+func (s *ledgerStep) DeletePrefix(p log.Partition, start log.Start) { s.l.mu.starts[p] = start.Offset }
 
 // Propose implements materializer.Proposer.
 func (l *ledger) Propose(ctx context.Context, batch []byte) (log.Receipt, error) {
@@ -123,7 +127,7 @@ func (l *ledger) startLocked(p log.Partition) log.Offset {
 	if p.Table < materializer.FirstUserTable {
 		return 0
 	}
-	return min(l.mu.trimmed, log.Offset(len(l.mu.records[p])))
+	return max(l.mu.starts[p], min(l.mu.trimmed, log.Offset(len(l.mu.records[p]))))
 }
 
 // trim makes the log forget user tables' changes before an offset.
@@ -181,4 +185,34 @@ func (l *ledger) table(name string) *materializer.Table {
 		l.t.Fatal(err)
 	}
 	return t
+}
+
+// OffsetAtTime implements Log.
+func (l *ledger) OffsetAtTime(p log.Partition, micros int64) (log.Offset, int64, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	rs := l.mu.records[p]
+	for at := l.startLocked(p); at < log.Offset(len(rs)); at++ {
+		if rs[at].Timestamp >= micros {
+			return at, rs[at].Timestamp, nil
+		}
+	}
+	return log.Offset(len(rs)), 0, nil
+}
+
+// segmentRecords is how many changes a segment of the ledger has.
+const segmentRecords = 10
+
+// Segments implements Log.
+func (l *ledger) Segments(p log.Partition) (infos []log.SegmentInfo, err error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	end := log.Offset(len(l.mu.records[p]))
+	for base := log.Offset(0); base < end; base += segmentRecords {
+		info := log.SegmentInfo{Base: base, End: min(base+segmentRecords, end), Sealed: base+segmentRecords < end, Bytes: 1000}
+		if info.End > l.startLocked(p) {
+			infos = append(infos, info)
+		}
+	}
+	return infos, nil
 }

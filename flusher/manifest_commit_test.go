@@ -81,7 +81,7 @@ func TestManifestFilesReadBack(t *testing.T) {
 	for i := range 30 {
 		want = append(want, manifest.File{
 			Path: fmt.Sprintf("data/x/1/%02d.parquet", i), Shard: strconv.Itoa(i), Strategy: "hash", Flush: 1, Schema: 1, Rows: int64(i), Bytes: int64(i) << 33,
-			Checksum: []byte{0, 0xff, byte(i)}, Offsets: map[log.PartitionID]manifest.Range{0: {First: log.Offset(i), Last: 1 << 50}, 1: {}},
+			Checksum: []byte{0, 0xff, byte(i)}, Offsets: map[log.PartitionID]manifest.Range{0: {First: log.Offset(i), Last: 1 << 50}, 1: {}}, Created: 1,
 		})
 	}
 	if _, err := r.commit(&manifest.Commit{Table: table, Flush: 1, Files: want, Now: 1}, 1000); err != nil {

@@ -16,10 +16,13 @@ import (
 	"kalamlog.dev/kalam/materializer"
 )
 
-// Log is what a flush reads.
+// Log is what a Flusher reads.
 type Log interface {
-	// Read returns records of p from offset on, about maxBytes of them but at least one, none at the end.
-	Read(p log.Partition, from log.Offset, maxBytes int) ([]log.Record, error)
+	HistoryLog
+	// OffsetAtTime returns the first kept change of p with a timestamp of at least micros, the end if there is none.
+	OffsetAtTime(p log.Partition, micros int64) (log.Offset, int64, error)
+	// Segments lists the segments of p that hold kept changes, in order.
+	Segments(p log.Partition) ([]log.SegmentInfo, error)
 }
 
 // State gives views of the tables.
@@ -60,6 +63,11 @@ type Options struct {
 	Bytes         int64         // or about so many bytes of them, default 256 MiB; negative: never
 	Interval      time.Duration // or any that have waited so long, default 5 min; negative: never
 	CheckInterval time.Duration // how often the scheduler looks, default 5 s; negative: no scheduler
+
+	RetentionAge      time.Duration // of flushed changes that leave the log, of tables that do not say, default 7 days; negative: for ever
+	RetentionBytes    int64         // of the log of such a table, above which its oldest flushed segments go, default no bound
+	RetentionInterval time.Duration // how often the scheduler looks for such, at most, default 1 min
+	FileGrace         time.Duration // from when no manifest names a file to its removal: for queries that still read it, default 10 min
 }
 
 func (o *Options) setDefaults() {
@@ -85,6 +93,9 @@ func (o *Options) setDefaults() {
 	setDefault(&o.Bytes, 256<<20)
 	setDefault(&o.Interval, 5*time.Minute)
 	setDefault(&o.CheckInterval, 5*time.Second)
+	setDefault(&o.RetentionAge, 7*24*time.Hour)
+	setDefault(&o.RetentionInterval, time.Minute)
+	setDefault(&o.FileGrace, 10*time.Minute)
 }
 
 func setDefault[T comparable](p *T, value T) {

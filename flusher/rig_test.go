@@ -126,7 +126,7 @@ func (r *rig) manifest(t *materializer.Table) *manifest.Manifest {
 	if err != nil {
 		r.t.Fatal(err)
 	}
-	version, err := manifest.Version(v, t)
+	version, err := manifest.Version(v, t.ID)
 	if err != nil || version != m.Flush {
 		r.t.Fatalf("Version is %d, %v, the manifest's %d", version, err, m.Flush)
 	}

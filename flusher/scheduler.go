@@ -11,19 +11,21 @@ import (
 )
 
 // scheduler starts flushes by policy: a table is due with Rows unflushed changes, Bytes of them, or any that have waited for
-// Interval. It also forgets the files of tables that were dropped, and old jobs.
+// Interval. It also forgets the files of tables that were dropped, and old jobs, and sees to retention.
 type scheduler struct {
 	flusher *Flusher
 	started int                       // jobs since the old ones were removed
 	waiting map[log.TableID]time.Time // since when a table has unflushed changes, as far as seen
 	catalog uint64                    // version at the last check
+
+	retention *retention
 }
 
 // pruneEvery is after how many jobs the scheduler looks for old ones.
 const pruneEvery = 100
 
 func newScheduler(f *Flusher) *scheduler {
-	return &scheduler{flusher: f, waiting: map[log.TableID]time.Time{}}
+	return &scheduler{flusher: f, waiting: map[log.TableID]time.Time{}, retention: newRetention(f)}
 }
 
 // tick starts what is due.
@@ -51,6 +53,9 @@ func (s *scheduler) check(ctx context.Context) error {
 		}
 		delete(s.waiting, t.ID)
 		s.started++
+	}
+	if err := s.retention.run(ctx); err != nil {
+		return err
 	}
 	if s.started < pruneEvery {
 		return nil

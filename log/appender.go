@@ -2,6 +2,7 @@ package log
 
 import (
 	"fmt"
+	"slices"
 )
 
 // appender collects the changes of one Raft update and turns them into frames, one buffer a partition. It implements
@@ -13,10 +14,11 @@ type appender struct {
 	last      *pending
 	index     Index
 	timestamp int64
-	changes   uint64 // of this update
-	written   int    // bytes of this update that are in segments
-	kept      int    // capacity of the buffers in open, about
-	err       error  // the first failure; Append cannot report it
+	prefixes  []prefix // to be deleted
+	changes   uint64   // of this update
+	written   int      // bytes of this update that are in segments
+	kept      int      // capacity of the buffers in open, about
+	err       error    // the first failure; Append cannot report it
 }
 
 // pending is what an update has for one partition and has not written yet.
@@ -71,6 +73,19 @@ func (a *appender) Append(id Partition, change []byte) Offset {
 		a.seal(p)
 	}
 	return offset
+}
+
+// DeletePrefix implements Appender.
+func (a *appender) DeletePrefix(id Partition, s Start) {
+	p := a.pending(id)
+	if p == nil {
+		return
+	}
+	if s.Offset > p.next {
+		a.fail(fmt.Errorf("delete what lies before offset %d of partition %d of table %d, which ends at %d", s.Offset, id.ID, id.Table, p.next))
+		return
+	}
+	a.prefixes = append(a.prefixes, prefix{part: p.part, start: s, index: a.index})
 }
 
 // pending returns id's collection, ready for this update, or nil if the partition cannot be opened.
@@ -144,11 +159,13 @@ func (a *appender) write(ends map[Partition]Offset) (int, error) {
 	return a.written, a.err
 }
 
-// publish lets readers see what was written.
-func (a *appender) publish() {
+// publish lets readers see what was written, and not what was deleted any more, and returns the latter. It belongs to the caller until the next update.
+func (a *appender) publish() []prefix {
 	for _, p := range a.dirty {
 		p.part.publish()
 	}
+	a.prefixes = slices.DeleteFunc(a.prefixes, func(d prefix) bool { return !d.part.startAt(d.start) })
+	return a.prefixes
 }
 
 // wake tells those who wait for a table, and makes ready for the next update.
@@ -169,4 +186,5 @@ func (a *appender) reset() {
 		a.kept = 0
 	}
 	a.dirty, a.last, a.changes, a.written, a.err = a.dirty[:0], nil, 0, 0, nil
+	a.prefixes = a.prefixes[:0]
 }

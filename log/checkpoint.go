@@ -96,6 +96,7 @@ func (k *keeper) stop() {
 }
 
 func (k *keeper) run(ctx context.Context) {
+	k.log.findLeftovers()
 	tick := time.NewTicker(keeperTick)
 	defer tick.Stop()
 	var waited time.Duration // since the first entry that no checkpoint covers
@@ -108,6 +109,7 @@ func (k *keeper) run(ctx context.Context) {
 		case <-tick.C:
 		}
 		k.watchSpace()
+		k.log.deletePrefixes()
 		waited += keeperTick
 		if k.log.replica.backlog.entries.Load() == 0 {
 			waited = 0

@@ -166,22 +166,30 @@ func FuzzDecodeIndex(f *testing.F) {
 func TestTailPlan(t *testing.T) {
 	for _, c := range []struct {
 		bases        []Offset
-		end          Offset
+		start, end   Offset
 		keep, remove []Offset
 		fails        bool
 	}{
-		{nil, 0, nil, nil, false},
-		{[]Offset{0}, 0, nil, []Offset{0}, false},
-		{[]Offset{0}, 5, []Offset{0}, nil, false},
-		{[]Offset{10, 0, 5}, 7, []Offset{0, 5}, []Offset{10}, false},
-		{[]Offset{0, 5, 10}, 5, []Offset{0}, []Offset{10, 5}, false},
-		{nil, 5, nil, nil, true},
-		{[]Offset{5}, 5, nil, nil, true},
-		{[]Offset{3}, 5, nil, nil, true},
+		{nil, 0, 0, nil, nil, false},
+		{[]Offset{0}, 0, 0, nil, []Offset{0}, false},
+		{[]Offset{0}, 0, 5, []Offset{0}, nil, false},
+		{[]Offset{10, 0, 5}, 0, 7, []Offset{0, 5}, []Offset{10}, false},
+		{[]Offset{0, 5, 10}, 0, 5, []Offset{0}, []Offset{10, 5}, false},
+		{nil, 0, 5, nil, nil, true},
+		{[]Offset{5}, 0, 5, nil, nil, true},
+		{[]Offset{3}, 0, 5, nil, nil, true},
+		{[]Offset{3}, 3, 5, []Offset{3}, nil, false},
+		{[]Offset{3}, 4, 5, []Offset{3}, nil, false},
+		{[]Offset{0, 3}, 4, 5, []Offset{0, 3}, nil, false},
+		{[]Offset{4, 7}, 3, 9, nil, nil, true}, // one more than the start allows is missing
+		{[]Offset{7}, 3, 5, nil, nil, true},
+		{nil, 5, 5, nil, nil, false},
+		{[]Offset{5}, 5, 5, nil, []Offset{5}, false},
+		{[]Offset{0}, 6, 5, nil, nil, true},
 	} {
-		plan, err := planTail(c.bases, c.end)
+		plan, err := planTail(c.bases, c.start, c.end)
 		if (err != nil) != c.fails || !slices.Equal(plan.keep, c.keep) || !slices.Equal(plan.remove, c.remove) {
-			t.Errorf("%v until %d: %+v, %v", c.bases, c.end, plan, err)
+			t.Errorf("%v from %d until %d: %+v, %v", c.bases, c.start, c.end, plan, err)
 		}
 	}
 }

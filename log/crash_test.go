@@ -44,7 +44,7 @@ func crashAt(t *testing.T, s *script, base *vfs.MemFS, k int, rng *rand.Rand) ([
 
 func TestPowerLossAtEveryOperation(t *testing.T) {
 	rng := newSeed(t)
-	s := makeScript(rng, 30)
+	s := makeCutScript(rng, 30)
 	for k, total := 0, 1; k < total; k++ {
 		var images []*vfs.MemFS
 		images, total = crashAt(t, s, vfs.NewCrashableMem(), k, rng)
@@ -59,7 +59,7 @@ func TestPowerLossAtEveryOperation(t *testing.T) {
 func TestPowerLossWhileRecoveringFromPowerLoss(t *testing.T) {
 	rng := newSeed(t)
 	for range 60 {
-		s := makeScript(rng, 25)
+		s := makeCutScript(rng, 25)
 		_, total := crashAt(t, s, vfs.NewCrashableMem(), -1, rng)
 		images, _ := crashAt(t, s, vfs.NewCrashableMem(), rng.IntN(total), rng)
 		for range 3 {
@@ -81,7 +81,7 @@ var errInjected = errors.New("injected")
 
 func TestFailureOfEveryOperation(t *testing.T) {
 	rng := newSeed(t)
-	s := makeScript(rng, 30)
+	s := makeCutScript(rng, 30)
 	for k, total := 0, 1; k < total; k++ {
 		base := vfs.NewCrashableMem()
 		inject, count := atOperation(k, func() error { return errInjected })

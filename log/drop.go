@@ -19,7 +19,7 @@ type dropQueue struct {
 
 	mu      sync.Mutex
 	pending map[TableID]Index
-	held    int // snapshots being streamed
+	held    int // snapshots being streamed or taken up, which need every segment
 }
 
 const dropPrefix = "dropped."

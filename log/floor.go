@@ -146,4 +146,11 @@ func (f *floor) last() Index {
 	return max(f.state.applied, f.state.checkpoint)
 }
 
+// durable returns the checkpoint.
+func (f *floor) durable() Index {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.state.checkpoint
+}
+
 func (f *floor) close() error { return f.file.Close() }

@@ -20,6 +20,9 @@ type Fold interface {
 	// End returns the end offset of p as of the last Commit (or Open): 0 for a partition never written. Safe for concurrent use.
 	End(p Partition) (Offset, error)
 
+	// Start returns where p begins as of the last Commit (or Open): what the last DeletePrefix said. Safe for concurrent use.
+	Start(p Partition) (Start, error)
+
 	// Sync returns when everything committed so far is durable. It may be called beside Begin, Apply and Commit.
 	Sync() error
 
@@ -52,9 +55,21 @@ type EntryMeta struct {
 	Timestamp int64 // microseconds UTC, fixed by the proposer, never before that of an earlier entry
 }
 
-// Appender takes the changes of a Step. Append returns the offset that the change will have.
+// Appender takes the changes of a Step.
 type Appender interface {
+	// Append returns the offset that the change will have.
 	Append(p Partition, change []byte) Offset
+
+	// DeletePrefix takes the changes before s from readers, once the Step is committed. The Fold's Start says so from then on: their files go
+	// when the Fold has that durably, and it is what tells a deleted file from a lost one. A start that lies before the present one changes nothing.
+	DeletePrefix(p Partition, s Start)
+}
+
+// Start is where a partition begins for readers: retention has removed what lies before. It is part of the replicated state, so it is
+// the same on every node.
+type Start struct {
+	Offset Offset // the first change kept; the partition's end if none is
+	Index  Index  // of the change before it, the last one removed; 0 if none was
 }
 
 // Checkpoint is what a Fold's state contains.

@@ -19,10 +19,21 @@ import (
 //
 //	| table u32 | partition u16 | size u16 | bytes | ...
 //
-// Its result is the offsets, u64 each. A change that starts with "refuse" makes the whole batch be refused.
+// Its result is the offsets, u64 each. A change that starts with "refuse" makes the whole batch be refused. One that starts with "delete" is no
+// change but deletes the prefix that it names.
 type write struct {
 	p    Partition
 	data string
+}
+
+func deletion(p Partition, s Start) write {
+	return write{p, fmt.Sprintf("delete %d %d", s.Offset, s.Index)}
+}
+
+// asDeletion returns the start that a write names.
+func asDeletion(data string) (s Start, ok bool) {
+	n, _ := fmt.Sscanf(data, "delete %d %d", &s.Offset, &s.Index)
+	return s, n == 2
 }
 
 func batchOf(writes ...write) []byte {
@@ -77,6 +88,7 @@ type mapFold struct {
 type foldState struct {
 	Checkpoint Checkpoint
 	Ends       map[string]Offset
+	Starts     map[string]Start
 	Sums       map[string]uint64 // a running sum of the changes, to see whether replay is exact
 }
 
@@ -84,7 +96,7 @@ func newMapFold(fs vfs.FS, path string) *mapFold { return &mapFold{fs: fs, path:
 
 func (f *mapFold) Open(beforeDurable func() error) (Checkpoint, error) {
 	f.beforeDurable = beforeDurable
-	f.state = foldState{Ends: map[string]Offset{}, Sums: map[string]uint64{}}
+	f.state = foldState{Ends: map[string]Offset{}, Starts: map[string]Start{}, Sums: map[string]uint64{}}
 	data, err := readFile(f.fs, f.path)
 	if oserror.IsNotExist(err) {
 		return Checkpoint{}, nil
@@ -100,13 +112,19 @@ func keyOf(p Partition) string { return fmt.Sprintf("%d/%d", p.Table, p.ID) }
 func (f *mapFold) Begin() Step {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	return &mapStep{fold: f, sums: maps.Clone(f.state.Sums)}
+	return &mapStep{fold: f, sums: maps.Clone(f.state.Sums), starts: maps.Clone(f.state.Starts)}
 }
 
 func (f *mapFold) End(p Partition) (Offset, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return f.state.Ends[keyOf(p)], nil
+}
+
+func (f *mapFold) Start(p Partition) (Start, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.state.Starts[keyOf(p)], nil
 }
 
 func (f *mapFold) Sync() error {
@@ -158,8 +176,9 @@ func (f *mapFold) Close() error {
 }
 
 type mapStep struct {
-	fold *mapFold
-	sums map[string]uint64
+	fold   *mapFold
+	sums   map[string]uint64
+	starts map[string]Start
 }
 
 func (s *mapStep) Apply(meta EntryMeta, payload []byte, out Appender) ([]byte, error) {
@@ -172,6 +191,13 @@ func (s *mapStep) Apply(meta EntryMeta, payload []byte, out Appender) ([]byte, e
 	}
 	var result []byte
 	for _, w := range writes {
+		if start, ok := asDeletion(w.data); ok {
+			if start.Offset > s.starts[keyOf(w.p)].Offset {
+				s.starts[keyOf(w.p)] = start
+			}
+			out.DeletePrefix(w.p, start)
+			continue
+		}
 		offset := out.Append(w.p, []byte(w.data))
 		result = binary.LittleEndian.AppendUint64(result, uint64(offset))
 		k := keyOf(w.p)
@@ -184,7 +210,7 @@ func (s *mapStep) Commit(c Checkpoint, ends map[Partition]Offset) error {
 	f := s.fold
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.state.Checkpoint, f.state.Sums = c, s.sums
+	f.state.Checkpoint, f.state.Sums, f.state.Starts = c, s.sums, s.starts
 	for p, end := range ends {
 		f.state.Ends[keyOf(p)] = end
 	}

@@ -232,18 +232,14 @@ func askAgain[T any](ctx context.Context, l *Log, ask func(context.Context) (T, 
 	}
 }
 
-// Start returns the first offset of p that is kept. It is 0 if p's files cannot be read, which Read then reports.
+// Start returns the first offset of p that is kept: the end if none is. It is the same on every node that has applied the same.
 func (l *Log) Start(p Partition) Offset {
 	part, err := l.store.partition(p)
 	if err != nil {
 		l.failure.fail(err)
 		return 0
 	}
-	start, err := part.start()
-	if err != nil {
-		return 0
-	}
-	return start
+	return part.start.Load().Offset
 }
 
 // End returns the offset behind the last readable change of p: 0 for a partition never written.
@@ -256,7 +252,7 @@ func (l *Log) End(p Partition) Offset {
 	return Offset(part.end.Load())
 }
 
-// OffsetAtTime returns the first change of p with a timestamp of at least micros, and that timestamp; End and 0 if there is none.
+// OffsetAtTime returns the first kept change of p with a timestamp of at least micros, and that timestamp; End and 0 if there is none.
 func (l *Log) OffsetAtTime(p Partition, micros int64) (Offset, int64, error) {
 	part, err := l.store.partition(p)
 	if err != nil {

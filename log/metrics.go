@@ -17,6 +17,9 @@ type metrics struct {
 	apply       prometheus.Histogram
 	checkpoints prometheus.Counter
 	syncErrors  prometheus.Counter
+	deleted     prometheus.Counter
+	freed       prometheus.Counter
+	registerer  prometheus.Registerer // nil: none
 }
 
 // newMetrics makes the metrics and registers them with r unless it is nil.
@@ -39,15 +42,30 @@ func newMetrics(r prometheus.Registerer) (*metrics, error) {
 		apply:       histogram("apply_seconds", "Applying one Raft update.", latency),
 		checkpoints: counter("checkpoints_total", "Durable checkpoints."),
 		syncErrors:  counter("sync_errors_total", "Syncs that failed. The node stops after one."),
+		deleted:     counter("segments_deleted_total", "Segments that retention has deleted."),
+		freed:       counter("segments_deleted_bytes_total", "Bytes of the segments that retention has deleted."),
 	}
 	if r == nil {
 		return m, nil
 	}
+	m.registerer = r
 	var errs []error
 	for _, c := range []prometheus.Collector{
 		m.proposals, m.refused, m.entries, m.batches, m.proposed, m.written, m.commit, m.apply, m.checkpoints, m.syncErrors,
+		m.deleted, m.freed,
 	} {
 		errs = append(errs, r.Register(c))
 	}
 	return m, errors.Join(errs...)
+}
+
+// watch adds what s tells of itself.
+func (m *metrics) watch(s *store) error {
+	if m.registerer == nil {
+		return nil
+	}
+	return m.registerer.Register(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+		Namespace: "kalam", Subsystem: "log", Name: "segments_kept_bytes",
+		Help: "Bytes of the segments that hold kept changes, of partitions used since the start.",
+	}, s.keptBytes))
 }

@@ -93,7 +93,10 @@ func (l *Log) openStorage() (err error) {
 	if l.floor, err = openFloor(o.FS, o.FS.PathJoin(o.Dir, "floor")); err != nil {
 		return err
 	}
-	l.store = newStore(o.FS, segments, o.SegmentBytes, o.OpenFiles, o.Fold.End)
+	l.store = newStore(o.FS, segments, o.SegmentBytes, o.OpenFiles, o.Fold)
+	if err := l.metrics.watch(l.store); err != nil {
+		return fmt.Errorf("register metrics: %w", err)
+	}
 	l.replica, err = openReplica(groupID, l.store, o.Fold, l.floor, l.failure, l.metrics, o.Clock)
 	return err
 }

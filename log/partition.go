@@ -18,15 +18,16 @@ type partition struct {
 	seed  uint32
 	dir   string
 
-	end   atomic.Uint64 // first offset that readers must not read yet
-	grown signal        // end moved, or the partition is gone
-	era   atomic.Uint64 // raised when a snapshot has replaced the segments
+	end   atomic.Uint64         // first offset that readers must not read yet
+	start atomic.Pointer[Start] // what readers must not read any more lies before it; stored under mu
+	grown signal                // end moved, or the partition is gone
+	era   atomic.Uint64         // raised when a snapshot has replaced the segments
 
 	// mu guards loaded, segments and the index of the last segment. It is held across reads of the disk only while the
 	// partition is loaded.
 	mu       sync.RWMutex
 	loaded   bool
-	segments []*segment // ascending; all but the last are sealed, and the last may be
+	segments []*segment // ascending; all but the last are sealed, and the last may be; the first may lie before start
 	next     Offset     // behind the last frame written; the appender's
 }
 
@@ -56,7 +57,7 @@ func (p *partition) recover(end Offset) ([]*segment, error) {
 	if err != nil {
 		return nil, err
 	}
-	plan, err := planTail(bases, end)
+	plan, err := planTail(bases, p.start.Load().Offset, end)
 	if err != nil {
 		return nil, &CorruptionError{Path: p.dir, Err: err}
 	}
@@ -73,8 +74,8 @@ func (p *partition) recover(end Offset) ([]*segment, error) {
 		}
 		segments = append(segments, newSegment(p, base, limit))
 	}
-	if len(segments) == 0 {
-		return nil, nil
+	if end == p.start.Load().Offset {
+		return segments, nil // all of them are to go, and a power loss may have brought some of them back without others
 	}
 	return segments, p.recoverTail(segments[len(segments)-1], end)
 }
@@ -94,7 +95,8 @@ func (p *partition) recoverTail(s *segment, end Offset) error {
 	if err != nil {
 		return err
 	}
-	if continues(info.Size(), position) {
+	// Where the start lies within a segment, the next one begins at the next frame: see startAt.
+	if continues(info.Size(), position) && s.base >= p.start.Load().Offset {
 		p.store.files.forget(s) // it was opened for reading
 		s.index, s.size = x, position
 		s.bytes.Store(position)
@@ -159,14 +161,11 @@ func (p *partition) append(buf []byte, frames []frame) error {
 
 // appendable returns the segment that the next frame goes to.
 func (p *partition) appendable() (*segment, error) {
-	if n := len(p.segments); n > 0 {
-		s := p.segments[n-1]
-		if s.limit.Load() == 0 && s.size < p.store.segmentBytes {
+	if s := p.last(); s != nil && s.limit.Load() == 0 {
+		if s.size < p.store.segmentBytes {
 			return s, nil
 		}
-		if s.limit.Load() == 0 {
-			p.seal(s)
-		}
+		p.seal(s)
 	}
 	s := newSegment(p, p.next, 0)
 	if err := p.store.createSegment(s); err != nil {
@@ -178,6 +177,16 @@ func (p *partition) appendable() (*segment, error) {
 	defer p.mu.Unlock()
 	p.segments = append(p.segments, s)
 	return s, nil
+}
+
+// last returns the last segment, nil if there is none.
+func (p *partition) last() *segment {
+	p.mu.RLock()
+	defer p.mu.RUnlock()
+	if n := len(p.segments); n > 0 {
+		return p.segments[n-1]
+	}
+	return nil
 }
 
 // seal ends s at the next offset.
@@ -192,13 +201,12 @@ func (p *partition) seal(s *segment) {
 
 // saveIndex writes what the index file of the segment appended to lacks.
 func (p *partition) saveIndex() error {
-	p.mu.RLock()
-	var s *segment
-	var x *sparseIndex
-	if n := len(p.segments); n > 0 {
-		s = p.segments[n-1]
-		x = s.index
+	s := p.last()
+	if s == nil {
+		return nil
 	}
+	p.mu.RLock()
+	x := s.index
 	p.mu.RUnlock()
 	if x == nil {
 		return nil
@@ -208,38 +216,24 @@ func (p *partition) saveIndex() error {
 
 // publish lets readers see everything appended.
 func (p *partition) publish() {
-	if n := len(p.segments); n > 0 {
-		if s := p.segments[n-1]; s.limit.Load() == 0 {
-			s.bytes.Store(s.size)
-		}
+	if s := p.last(); s != nil && s.limit.Load() == 0 {
+		s.bytes.Store(s.size)
 	}
 	p.end.Store(uint64(p.next))
 	p.grown.broadcast()
 }
 
-// reopen forgets the files, which a snapshot has replaced, and takes up the new end.
-func (p *partition) reopen(end Offset) {
+// reopen forgets the files, which a snapshot has replaced, and takes up the new bounds.
+func (p *partition) reopen(start Start, end Offset) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	for _, s := range p.segments {
 		p.store.files.forget(s)
 	}
 	p.segments, p.loaded = nil, false
+	p.start.Store(&start)
 	p.end.Store(uint64(end))
 	p.era.Add(1)
-}
-
-// start returns the first offset kept.
-func (p *partition) start() (Offset, error) {
-	if err := p.load(); err != nil {
-		return 0, err
-	}
-	p.mu.RLock()
-	defer p.mu.RUnlock()
-	if len(p.segments) == 0 {
-		return Offset(p.end.Load()), nil
-	}
-	return p.segments[0].base, nil
 }
 
 // segmentOf returns the segment that holds offset, or nil.
@@ -253,32 +247,42 @@ func (p *partition) segmentOf(offset Offset) *segment {
 	return p.segments[i-1]
 }
 
-// first returns the offset and timestamp of the first change before end for which before does not hold, or end. before holds for
+// first returns the offset and timestamp of the first change from the start to before end for which before does not hold, or end. before holds for
 // the frames of a prefix of the partition.
 func (p *partition) first(end Offset, before func(Index, int64) bool) (Offset, int64, error) {
 	if err := p.load(); err != nil {
 		return 0, 0, err
 	}
-	at, err := p.lastIndexed(end, before)
-	if err != nil {
-		return 0, 0, err
-	}
-	r := newReader(p, at, scanChunk)
 	for {
-		f, ok, err := r.next(end)
-		if err != nil || !ok {
-			return end, 0, err
-		}
-		if !before(f.index, f.timestamp) {
-			return f.base, f.timestamp, nil
+		start := p.start.Load()
+		offset, timestamp, err := p.firstFrom(start.Offset, end, before)
+		if err == nil || p.start.Load() == start { // else the files may have gone meanwhile
+			return offset, timestamp, err
 		}
 	}
 }
 
-// lastIndexed returns the offset of the last indexed frame for which before holds, or the first offset.
-func (p *partition) lastIndexed(end Offset, before func(Index, int64) bool) (Offset, error) {
+func (p *partition) firstFrom(start, end Offset, before func(Index, int64) bool) (Offset, int64, error) {
+	at, err := p.lastIndexed(start, end, before)
+	if err != nil {
+		return 0, 0, err
+	}
+	r := newReader(p, max(at, start), scanChunk)
+	for {
+		f, ok, err := r.next(end)
+		if err != nil || !ok {
+			return max(end, start), 0, err
+		}
+		if !before(f.index, f.timestamp) {
+			return max(f.base, start), f.timestamp, nil
+		}
+	}
+}
+
+// lastIndexed returns the offset of the last indexed frame, of the segments from start on, for which before holds, or the first one's.
+func (p *partition) lastIndexed(start, end Offset, before func(Index, int64) bool) (Offset, error) {
 	p.mu.RLock()
-	segments := p.segments
+	segments := p.segments[p.firstKeptLocked(start):]
 	p.mu.RUnlock()
 	var failed error
 	entries := func(i int) []indexEntry {

@@ -11,6 +11,7 @@ type reader struct {
 	part   *partition
 	want   Offset // no frame that ends at or before it is returned
 	chunk  int
+	below  bool     // reads what lies before the partition's start too; the caller keeps it from being deleted
 	seg    *segment // nil until positioned
 	era    uint64   // of part, when positioned
 	at     Offset   // base of the frame at window's position
@@ -25,9 +26,12 @@ func newReader(p *partition, from Offset, chunk int) *reader {
 // what the partition's end was at some time. The frame aliases a buffer that is never reused.
 func (r *reader) next(end Offset) (frame, bool, error) {
 	for r.want < end {
+		if err := r.trimmed(nil); err != nil {
+			return frame{}, false, err
+		}
 		if r.seg == nil || r.era != r.part.era.Load() {
 			if err := r.locate(); err != nil {
-				return frame{}, false, err
+				return frame{}, false, r.trimmed(err)
 			}
 		}
 		if limit := r.seg.limit.Load(); limit != 0 && uint64(r.at) >= limit {
@@ -36,7 +40,7 @@ func (r *reader) next(end Offset) (frame, bool, error) {
 		}
 		f, err := r.read()
 		if err != nil {
-			return frame{}, false, err
+			return frame{}, false, r.trimmed(err)
 		}
 		r.at = f.end()
 		if r.at > r.want {
@@ -45,6 +49,14 @@ func (r *reader) next(end Offset) (frame, bool, error) {
 		}
 	}
 	return frame{}, false, nil
+}
+
+// trimmed returns err, unless retention has taken what the reader wants: then it says that.
+func (r *reader) trimmed(err error) error {
+	if start := r.part.start.Load(); !r.below && r.want < start.Offset {
+		return errTrimmed(r.want, start.Offset)
+	}
+	return err
 }
 
 func (r *reader) read() (frame, error) {

@@ -7,26 +7,30 @@ import (
 )
 
 // The rules by which a partition's files are taken up after a restart. They are pure: bases are the offsets that the
-// segment files' names state, end is the partition's end offset in the durable checkpoint. Nothing is ever
+// segment files' names state, start and end are the partition's bounds in the durable checkpoint. Nothing is ever
 // cut off within a file: what lies behind end is left where it is, or removed as a whole file, and Raft replays it into a new one.
 
 // tailPlan says which segments belong to the log and which files do not.
 type tailPlan struct {
-	keep   []Offset // ascending; each ends where the next begins, the last at end
+	keep   []Offset // ascending; each ends where the next begins, the last at end; the first may lie before start and be due to go
 	remove []Offset // written after the checkpoint, from the last on so that a crash leaves no gap
 }
 
-// planTail sorts bases into those before end and the rest. It fails if offsets before end are missing.
-func planTail(bases []Offset, end Offset) (tailPlan, error) {
+// planTail sorts bases into those before end and the rest. It fails if offsets from start to end are missing: only what lies before start may
+// have been deleted.
+func planTail(bases []Offset, start, end Offset) (tailPlan, error) {
 	bases = slices.Sorted(slices.Values(bases))
 	cut, _ := slices.BinarySearch(bases, end)
 	plan := tailPlan{keep: bases[:cut], remove: slices.Clone(bases[cut:])}
 	slices.Reverse(plan.remove)
 	switch {
-	case end > 0 && len(plan.keep) == 0:
-		return tailPlan{}, fmt.Errorf("no segment file is left of %d changes", end)
-	case end > 0 && plan.keep[0] != 0:
-		return tailPlan{}, fmt.Errorf("the segment file of offset 0 is missing, the first starts at %d", plan.keep[0])
+	case start > end:
+		return tailPlan{}, fmt.Errorf("the state says that changes before %d were deleted, and that there are %d", start, end)
+	case start == end: // all of it may be gone
+	case len(plan.keep) == 0:
+		return tailPlan{}, fmt.Errorf("no segment file is left of the changes from %d to %d", start, end)
+	case plan.keep[0] > start:
+		return tailPlan{}, fmt.Errorf("the segment file of offset %d is missing, the first starts at %d", start, plan.keep[0])
 	}
 	return plan, nil
 }

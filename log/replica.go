@@ -26,6 +26,7 @@ type replica struct {
 	entry      entry
 	ends       map[Partition]Offset
 	drops      *dropQueue
+	prefixes   *prefixQueue
 	restored   atomic.Uint64 // snapshots taken up
 
 	syncing sync.Mutex // guards synced; held across Fold.Sync
@@ -63,6 +64,7 @@ func openReplica(group GroupID, s *store, fold Fold, fl *floor, f *failure, m *m
 	s.applied.Store(uint64(c.Index))
 	r.appender = newAppender(s)
 	r.drops = newDropQueue(s)
+	r.prefixes = newPrefixQueue(s, r.drops, m)
 	if err := r.drops.load(); err != nil {
 		return nil, errors.Join(err, fold.Close())
 	}
@@ -151,7 +153,7 @@ func (r *replica) commit(step Step, c Checkpoint, entries, size int) error {
 	}
 	r.checkpoint = c
 	r.backlog.changes.Add(r.appender.changes)
-	r.appender.publish()
+	r.prefixes.add(r.appender.publish())
 	r.store.applied.Store(uint64(c.Index))
 	r.appender.wake()
 	r.store.moved.broadcast()

@@ -16,22 +16,24 @@ import (
 
 // A snapshot streams a whole replica to a node that needs entries which the others have compacted:
 //
-//	| version u8 = 1 |
-//	for each partition with changes: | 1 u8 | table u32 | partition u16 | frame ... | 0 u32 |
+//	| version u8 = 2 |
+//	for each partition with kept changes: | 1 u8 | table u32 | partition u16 | frame ... | 0 u32 |
 //	| 0 u8 | the Fold's stream |
 //
-// Integers are little-endian; frames are as in segments, so each carries its checksum.
-const snapshotVersion = 1
+// The first frame of a partition holds its start. Integers are little-endian; frames are as in segments, so each carries its checksum. In
+// version 1 the first frame began at offset 0.
+const snapshotVersion = 2
 
 // snapshotView is a replica between two updates.
 type snapshotView struct {
-	fold any
-	ends []partitionEnd
+	fold   any
+	ranges []partitionRange
 }
 
-type partitionEnd struct {
-	id  Partition
-	end Offset
+// partitionRange is what a snapshot has of a partition.
+type partitionRange struct {
+	id         Partition
+	start, end Offset
 }
 
 // prepareSnapshot takes a view. Until saveSnapshot is done no segment is removed.
@@ -39,7 +41,16 @@ func (r *replica) prepareSnapshot() (*snapshotView, error) {
 	if err := r.failure.err(); err != nil {
 		return nil, err
 	}
-	ends, err := r.store.listEnds()
+	r.drops.hold()
+	v, err := r.viewNow()
+	if err != nil {
+		r.drops.release()
+	}
+	return v, err
+}
+
+func (r *replica) viewNow() (*snapshotView, error) {
+	ranges, err := r.store.listRanges()
 	if err != nil {
 		return nil, err
 	}
@@ -47,34 +58,26 @@ func (r *replica) prepareSnapshot() (*snapshotView, error) {
 	if err != nil {
 		return nil, fmt.Errorf("prepare snapshot: %w", err)
 	}
-	r.drops.hold()
-	return &snapshotView{fold: fold, ends: ends}, nil
+	return &snapshotView{fold: fold, ranges: ranges}, nil
 }
 
-// listEnds returns the end of every partition that has a folder and changes, in order.
-func (s *store) listEnds() ([]partitionEnd, error) {
-	tables, err := listNumbers(s.fs, s.dir, 32)
+// listRanges returns every partition that has a folder and kept changes, in order.
+func (s *store) listRanges() ([]partitionRange, error) {
+	ids, err := s.listPartitions()
 	if err != nil {
 		return nil, err
 	}
-	var ends []partitionEnd
-	for _, t := range tables {
-		parts, err := listNumbers(s.fs, s.tableDir(TableID(t)), 16)
+	var ranges []partitionRange
+	for _, id := range ids {
+		start, end, err := s.readBounds(id)
 		if err != nil {
 			return nil, err
 		}
-		for _, n := range parts {
-			id := Partition{Table: TableID(t), ID: PartitionID(n)}
-			end, err := s.endOf(id)
-			if err != nil {
-				return nil, err
-			}
-			if end > 0 {
-				ends = append(ends, partitionEnd{id, end})
-			}
+		if end > start.Offset {
+			ranges = append(ranges, partitionRange{id, start.Offset, end})
 		}
 	}
-	return ends, nil
+	return ranges, nil
 }
 
 // listNumbers returns the names in dir that are numbers, ascending.
@@ -99,19 +102,19 @@ func listNumbers(fs vfs.FS, dir string, bits int) ([]uint64, error) {
 // saveSnapshot streams v.
 func (r *replica) saveSnapshot(v *snapshotView, w io.Writer, stop <-chan struct{}) error {
 	defer r.drops.release()
-	if err := r.store.saveSegments(w, v.ends, stop); err != nil {
+	if err := r.store.saveSegments(w, v.ranges, stop); err != nil {
 		return errors.Join(err, r.dropView(v))
 	}
 	return r.fold.Save(v.fold, w, stop)
 }
 
-func (s *store) saveSegments(w io.Writer, ends []partitionEnd, stop <-chan struct{}) error {
+func (s *store) saveSegments(w io.Writer, ranges []partitionRange, stop <-chan struct{}) error {
 	out := bufio.NewWriterSize(w, scanChunk)
 	if err := out.WriteByte(snapshotVersion); err != nil {
 		return err
 	}
-	for _, pe := range ends {
-		if err := s.savePartition(out, pe, stop); err != nil {
+	for _, pr := range ranges {
+		if err := s.savePartition(out, pr, stop); err != nil {
 			return err
 		}
 	}
@@ -131,22 +134,24 @@ func (r *replica) dropView(v *snapshotView) error {
 	return nil
 }
 
-func (s *store) savePartition(out *bufio.Writer, pe partitionEnd, stop <-chan struct{}) error {
-	p, err := s.partition(pe.id)
+func (s *store) savePartition(out *bufio.Writer, pr partitionRange, stop <-chan struct{}) error {
+	p, err := s.partition(pr.id)
 	if err != nil {
 		return err
 	}
-	head := binary.LittleEndian.AppendUint32([]byte{1}, uint32(pe.id.Table))
-	if _, err := out.Write(binary.LittleEndian.AppendUint16(head, uint16(pe.id.ID))); err != nil {
+	rd := newReader(p, pr.start, scanChunk)
+	rd.below = true // the start may have moved since
+	head := binary.LittleEndian.AppendUint32([]byte{1}, uint32(pr.id.Table))
+	if _, err := out.Write(binary.LittleEndian.AppendUint16(head, uint16(pr.id.ID))); err != nil {
 		return err
 	}
-	for rd := newReader(p, 0, scanChunk); ; {
+	for {
 		select {
 		case <-stop:
 			return statemachine.ErrSnapshotStopped
 		default:
 		}
-		f, ok, err := rd.next(pe.end)
+		f, ok, err := rd.next(pr.end)
 		if err != nil {
 			return err
 		}
@@ -175,6 +180,8 @@ func (r *replica) restoreSnapshot(in io.Reader, stop <-chan struct{}) error {
 }
 
 func (r *replica) restoreAll(in *bufio.Reader, stop <-chan struct{}) error {
+	r.drops.hold() // what is deleted by its name must not be another file by then
+	defer r.drops.release()
 	fresh := r.store.dir + restoreSuffix
 	if err := r.store.receive(in, fresh, stop); err != nil {
 		return err
@@ -193,6 +200,11 @@ func (r *replica) restoreAll(in *bufio.Reader, stop <-chan struct{}) error {
 		return err
 	}
 	r.store.applied.Store(uint64(c.Index))
+	cut, err := r.cutPartitions()
+	if err != nil {
+		return err
+	}
+	r.prefixes.add(cut)
 	r.store.wakeAll()
 	r.restored.Add(1)
 	return r.floor.raise(c.Index)
@@ -213,7 +225,7 @@ func (s *store) receive(in *bufio.Reader, dir string, stop <-chan struct{}) erro
 	if err := s.fs.RemoveAll(dir); err != nil && !oserror.IsNotExist(err) {
 		return err
 	}
-	target := newStore(s.fs, dir, s.segmentBytes, s.files.max, func(Partition) (Offset, error) { return 0, nil })
+	target := newStore(s.fs, dir, s.segmentBytes, s.files.max, noBounds{})
 	defer target.files.close()
 	if err := s.fs.MkdirAll(dir, 0o755); err != nil {
 		return err
@@ -231,11 +243,20 @@ func (s *store) receive(in *bufio.Reader, dir string, stop <-chan struct{}) erro
 		if more == 0 {
 			return target.sync()
 		}
+		if more != 1 {
+			return fmt.Errorf("read snapshot: %d stands where a partition begins", more)
+		}
 		if err := target.receivePartition(in); err != nil {
 			return fmt.Errorf("read snapshot: %w", err)
 		}
 	}
 }
+
+// noBounds is the bounds of a store that has yet to be filled.
+type noBounds struct{}
+
+func (noBounds) Start(Partition) (Start, error) { return Start{}, nil }
+func (noBounds) End(Partition) (Offset, error)  { return 0, nil }
 
 func (s *store) receivePartition(in *bufio.Reader) error {
 	var head [6]byte
@@ -250,10 +271,16 @@ func (s *store) receivePartition(in *bufio.Reader) error {
 	if err != nil {
 		return err
 	}
-	for {
-		f, ok, err := receiveFrame(in, p)
+	for first := true; ; first = false {
+		f, ok, err := receiveFrame(in, p.seed)
 		if err != nil || !ok {
 			return err
+		}
+		if first {
+			p.next = f.base
+		}
+		if f.base != p.next {
+			return fmt.Errorf("%w: offset %d follows %d", errFrame, f.base, p.next)
 		}
 		if err := p.append(f.raw, []frame{f}); err != nil {
 			return err
@@ -261,7 +288,7 @@ func (s *store) receivePartition(in *bufio.Reader) error {
 	}
 }
 
-func receiveFrame(in *bufio.Reader, p *partition) (frame, bool, error) {
+func receiveFrame(in *bufio.Reader, seed uint32) (frame, bool, error) {
 	var length [4]byte
 	if _, err := io.ReadFull(in, length[:]); err != nil {
 		return frame{}, false, err
@@ -278,10 +305,7 @@ func receiveFrame(in *bufio.Reader, p *partition) (frame, bool, error) {
 	if _, err := io.ReadFull(in, buf[4:]); err != nil {
 		return frame{}, false, err
 	}
-	f, err := decodeFrame(buf, p.seed)
-	if err == nil && f.base != p.next {
-		err = fmt.Errorf("%w: offset %d follows %d", errFrame, f.base, p.next)
-	}
+	f, err := decodeFrame(buf, seed)
 	return f, err == nil, err
 }
 
@@ -343,11 +367,11 @@ func finishExchange(fs vfs.FS, dir string) error {
 // reopen takes up the segments that an exchange has put in place.
 func (s *store) reopen() error {
 	for _, p := range s.loadedPartitions() {
-		end, err := s.endOf(p.id)
+		start, end, err := s.readBounds(p.id)
 		if err != nil {
 			return err
 		}
-		p.reopen(end)
+		p.reopen(start, end)
 	}
 	return nil
 }

@@ -15,7 +15,7 @@ type store struct {
 	dir          string // segments/
 	segmentBytes int64
 	files        *fileCache
-	endOf        func(Partition) (Offset, error) // the Fold's
+	bounds       bounds
 
 	applied atomic.Uint64 // the index up to which readers see everything
 	moved   signal        // applied moved, or the log ended
@@ -32,6 +32,12 @@ type store struct {
 	syncMu sync.Mutex // one sync at a time: a second must not return before the first is done
 }
 
+// bounds is what the store asks the Fold: where partitions begin and end in its state.
+type bounds interface {
+	Start(p Partition) (Start, error)
+	End(p Partition) (Offset, error)
+}
+
 // table is the partitions of a table as far as they were used.
 type table struct {
 	id      TableID
@@ -42,10 +48,10 @@ type table struct {
 	parts map[PartitionID]*partition
 }
 
-func newStore(fs vfs.FS, dir string, segmentBytes int64, openFiles int, endOf func(Partition) (Offset, error)) *store {
+func newStore(fs vfs.FS, dir string, segmentBytes int64, openFiles int, b bounds) *store {
 	s := &store{
 		fs: fs, dir: dir, segmentBytes: segmentBytes, files: newFileCache(fs, openFiles),
-		endOf: endOf, tables: make(map[TableID]*table),
+		bounds: b, tables: make(map[TableID]*table),
 	}
 	s.unsynced.segments = make(map[*segment]struct{})
 	s.unsynced.dirs = make(map[string]struct{})
@@ -87,18 +93,32 @@ func (s *store) partition(id Partition) (*partition, error) {
 	if p := t.parts[id.ID]; p != nil {
 		return p, nil
 	}
-	// The appender makes a partition before the step that writes to it commits, so the Fold's end is what is published.
-	end, err := s.endOf(id)
+	// The appender makes a partition before the step that writes to it commits, so the Fold's bounds are what is published.
+	start, end, err := s.readBounds(id)
 	if err != nil {
-		return nil, fmt.Errorf("read end of partition %d of table %d: %w", id.ID, id.Table, err)
+		return nil, err
 	}
 	p = &partition{
 		store: s, table: t, id: id, seed: partitionSeed(id),
 		dir: s.fs.PathJoin(s.tableDir(id.Table), strconv.FormatUint(uint64(id.ID), 10)),
 	}
+	p.start.Store(&start)
 	p.end.Store(uint64(end))
 	t.parts[id.ID] = p
 	return p, nil
+}
+
+// readBounds asks the Fold. The start comes first: it never moves beyond what the end was before.
+func (s *store) readBounds(id Partition) (Start, Offset, error) {
+	start, err := s.bounds.Start(id)
+	if err != nil {
+		return Start{}, 0, fmt.Errorf("read start of partition %d of table %d: %w", id.ID, id.Table, err)
+	}
+	end, err := s.bounds.End(id)
+	if err != nil {
+		return Start{}, 0, fmt.Errorf("read end of partition %d of table %d: %w", id.ID, id.Table, err)
+	}
+	return start, end, nil
 }
 
 // createSegment makes s's file and the folders above it.

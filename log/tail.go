@@ -33,14 +33,14 @@ func (l *Log) Read(p Partition, from Offset, maxBytes int) ([]Record, error) {
 	if from > end {
 		return nil, problem.New(problem.OutOfRange, "offset %d is beyond the end, which is %d", from, end)
 	}
-	start, err := part.start()
-	if err != nil {
-		return nil, part.readError(err)
-	}
-	if from < start {
-		return nil, problem.New(problem.Trimmed, "offset %d is no longer kept; the first one is %d", from, start)
+	if start := part.start.Load().Offset; from < start {
+		return nil, errTrimmed(from, start)
 	}
 	return part.read(from, end, maxBytes)
+}
+
+func errTrimmed(offset, start Offset) error {
+	return problem.New(problem.Trimmed, "offset %d is no longer kept; the first one is %d", offset, start)
 }
 
 func (p *partition) read(from, end Offset, maxBytes int) ([]Record, error) {
@@ -121,7 +121,7 @@ type cursor struct {
 }
 
 // Tail starts a Tail of the partitions 0 to partitions-1 of a table behind from, whose Seen is honoured. A position beyond
-// Log.Position gives *problem.Error PositionInvalid: Wait for it first.
+// Log.Position gives *problem.Error PositionInvalid: Wait for it first. One that retention has passed gives Trimmed.
 func (l *Log) Tail(id TableID, partitions int, from Position) (*Tail, error) {
 	part := from.Part(groupID)
 	if !l.Position().Covers(from) {
@@ -139,6 +139,10 @@ func (l *Log) Tail(id TableID, partitions int, from Position) (*Tail, error) {
 		first, _, err := p.first(Offset(p.end.Load()), func(i Index, _ int64) bool {
 			return i < part.Index || i == part.Index && part.Seen == 0
 		})
+		// The start that counts is the one after the search: it may have moved meanwhile.
+		if start := p.start.Load(); start.Index > part.Index || start.Index == part.Index && part.Seen > 0 {
+			return nil, problem.New(problem.Trimmed, "the changes after %s are no longer kept", from)
+		}
 		if err != nil {
 			return nil, p.readError(err)
 		}
@@ -148,7 +152,8 @@ func (l *Log) Tail(id TableID, partitions int, from Position) (*Tail, error) {
 }
 
 // Next waits for changes and returns those of one or more whole entries (minus what the start position had seen), about maxBytes at most
-// but at least one entry. Its error is ctx's, or tells that the table or the log has ended.
+// but at least one entry. Its error is ctx's, or tells that the table or the log has ended, or, as Trimmed, that retention has removed what is
+// to come next.
 func (t *Tail) Next(ctx context.Context, maxBytes int) ([]Record, error) {
 	for {
 		records, err := t.poll(maxBytes)

@@ -53,6 +53,9 @@ func newBenchRig(b *testing.B) *benchRig {
 	return r
 }
 
+// DeletePrefix implements log.Appender.
+func (*benchRig) DeletePrefix(log.Partition, log.Start) {}
+
 // Append implements log.Appender.
 func (r *benchRig) Append(p log.Partition, change []byte) log.Offset {
 	o := r.ends[p]

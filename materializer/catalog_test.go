@@ -46,7 +46,7 @@ func TestEmptyCatalog(t *testing.T) {
 	if got := c.Namespaces(); !slices.Equal(got, []string{"default", "system"}) {
 		t.Errorf("namespaces %v", got)
 	}
-	if n := len(c.Tables()); n != 11 {
+	if n := len(c.Tables()); n != len(systemTables()) {
 		t.Errorf("%d tables", n)
 	}
 	for _, table := range c.Tables() {

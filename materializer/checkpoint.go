@@ -73,6 +73,9 @@ func (m *Materializer) load() error {
 	} else if err := m.createSystemPartitions(); err != nil {
 		return err
 	}
+	if err := m.addSystemPartitions(); err != nil {
+		return err
+	}
 	catalog, err := loadCatalog(m.backend, cp.catalog)
 	if err != nil {
 		return err
@@ -124,6 +127,21 @@ func (m *Materializer) createSystemPartitions() error {
 	for _, t := range systemTables() {
 		if err := m.backend.CreatePartition(statePartition(t.ID, 0)); err != nil {
 			return fmt.Errorf("make state of %s: %w", t.QualifiedName(), err)
+		}
+	}
+	return nil
+}
+
+// addSystemPartitions makes the state of system tables that an older release, which made the store, did not have.
+func (m *Materializer) addSystemPartitions() error {
+	for _, t := range systemTables() {
+		name := statePartition(t.ID, 0)
+		exists, err := m.backend.PartitionExists(name)
+		if err == nil && !exists {
+			err = m.backend.CreatePartition(name)
+		}
+		if err != nil {
+			return fmt.Errorf("make the state of %s: %w", t.QualifiedName(), err)
 		}
 	}
 	return nil

@@ -25,6 +25,8 @@ type ledger struct {
 	now   int64
 	ends  map[log.Partition]log.Offset
 	all   map[log.Partition][]log.Record
+
+	starts map[log.Partition]log.Start
 }
 
 func memoryBackend(fs vfs.FS) func(func() error) (storage.Backend, error) {
@@ -55,7 +57,7 @@ func openLedger(t testing.TB, fs vfs.FS, change func(*Options)) *ledger {
 	})
 	return &ledger{
 		t: t, m: m, index: cp.Index, now: max(cp.Timestamp, 1_000_000),
-		ends: map[log.Partition]log.Offset{}, all: map[log.Partition][]log.Record{},
+		ends: map[log.Partition]log.Offset{}, all: map[log.Partition][]log.Record{}, starts: map[log.Partition]log.Start{},
 	}
 }
 
@@ -89,6 +91,9 @@ func (s *ledgerStep) Append(p log.Partition, change []byte) log.Offset {
 	s.ends[p] = o + 1
 	return o
 }
+
+// DeletePrefix implements log.Appender.
+func (s *ledgerStep) DeletePrefix(p log.Partition, start log.Start) { s.l.starts[p] = start }
 
 // entry applies batches as one entry.
 func (s *ledgerStep) entry(batches ...[]byte) [][]byte {

@@ -15,7 +15,7 @@ import (
 	"kalamlog.dev/kalam/materializer/storage"
 )
 
-// History reads all changes of a partition, from offset 0 up to before until, in order: the flushed part from Parquet, the rest from segments.
+// History reads all changes of a partition that have not expired, up to before until, in order: the flushed part from Parquet, the rest from segments.
 type History interface {
 	Changes(ctx context.Context, t *Table, p log.PartitionID, until log.Offset) iter.Seq2[Change, error]
 }
@@ -31,7 +31,7 @@ type Difference struct {
 // maxDifferences bounds what Verify reports of one partition.
 const maxDifferences = 100
 
-// Verify folds h again from offset 0 and compares the result with the view, table by table. It reports each difference (up to 100 a partition) and
+// Verify folds h again from the beginning and compares the result with the view, table by table. It reports each difference (up to 100 a partition) and
 // how many rows it checked, and tells progress, unless that is nil, a line per table. err is for what kept it from comparing.
 //
 // It needs no memory for rows, only a bit per change: DESIGN.md says how.
@@ -122,10 +122,6 @@ func (w *verifier) run() error {
 	if err := w.sumHistory(end); err != nil {
 		return err
 	}
-	if w.t.Kind == Stream {
-		w.rows = int64(end)
-		return nil
-	}
 	if w.want.sums == w.have.sums {
 		return nil
 	}
@@ -145,16 +141,52 @@ func (w *verifier) sumState(end log.Offset) error {
 			w.differ(row.Key, "its version %d lies behind the end %d", row.Version, end)
 			continue
 		}
+		raw, err := w.newest(row.Raw)
+		if err != nil {
+			return err
+		}
 		w.live.set(row.Version)
-		w.have.addState(row.Key, row.Version, row.Timestamp, row.Raw)
-		w.have.addChain(row.Key, row.Version, row.Raw, 1)
+		w.have.addState(row.Key, row.Version, row.Timestamp, raw)
+		w.have.addChain(row.Key, row.Version, raw, 1)
+	}
+	return nil
+}
+
+// newest returns a row as the table's newest schema has it: a data file may hold it in another version than the state does. What is in the newest
+// version stays as it is, byte by byte.
+func (w *verifier) newest(raw []byte) ([]byte, error) {
+	if len(raw) == 0 {
+		return nil, nil
+	}
+	s := w.t.Schema()
+	if version, err := rowVersion(raw); err != nil || version == s.Version {
+		return raw, err
+	}
+	row, err := w.t.DecodeRow(raw)
+	if err != nil {
+		return nil, err
+	}
+	return EncodeRow(nil, s, row.Values())
+}
+
+// newestRows does so with both rows of a change.
+func (w *verifier) newestRows(c *Change) (err error) {
+	if c.Old, err = w.newest(c.Old); err != nil {
+		return fmt.Errorf("old row of offset %d: %w", c.Offset, err)
+	}
+	if c.New, err = w.newest(c.New); err != nil {
+		return fmt.Errorf("row of offset %d: %w", c.Offset, err)
 	}
 	return nil
 }
 
 // sumHistory sums up what should be there, and reports offsets that do not follow each other.
 func (w *verifier) sumHistory(end log.Offset) error {
-	next := log.Offset(0)
+	start, err := w.v.Start(log.Partition{Table: w.t.ID, ID: w.p})
+	if err != nil {
+		return err
+	}
+	next := start.Expired
 	for c, err := range w.h.Changes(w.ctx, w.t, w.p, end) {
 		if err != nil {
 			return err
@@ -166,9 +198,14 @@ func (w *verifier) sumHistory(end log.Offset) error {
 			w.differ(c.Key, "offset %d where %d is due", c.Offset, next)
 		}
 		next = c.Offset + 1
-		if w.t.Kind != Stream {
-			w.sumChange(&c)
+		if w.t.Kind == Stream {
+			w.rows++
+			continue
 		}
+		if err := w.newestRows(&c); err != nil {
+			return err
+		}
+		w.sumChange(&c)
 	}
 	if next != end {
 		w.differ(nil, "the history ends at offset %d, the state at %d", next, end)
@@ -209,6 +246,9 @@ func (w *verifier) explain(end log.Offset) error {
 		if !wrong[bucketOf(row.Key)] {
 			continue
 		}
+		if row.Raw, err = w.newest(row.Raw); err != nil {
+			return err
+		}
 		last, ok := want[string(row.Key)]
 		delete(want, string(row.Key))
 		w.compare(row, last, ok)
@@ -245,6 +285,9 @@ func (w *verifier) foldBuckets(end log.Offset, wrong map[int]bool) (map[string]C
 		}
 		if !wrong[bucketOf(c.Key)] {
 			continue
+		}
+		if err := w.newestRows(&c); err != nil {
+			return nil, err
 		}
 		if was, ok := last[string(c.Key)]; ok != c.HasPrevious || ok && !bytes.Equal(was.New, c.Old) {
 			w.differ(bytes.Clone(c.Key), "the old row of offset %d is not the one that was put before", c.Offset)

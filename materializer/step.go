@@ -191,6 +191,9 @@ func (s *step) mutate(meta log.EntryMeta, place int, m *rawMutation) (refused *p
 	if isCatalog(t.ID) {
 		refused, err = s.foldCatalog(&s.drafts[len(s.drafts)-1].change)
 	}
+	if t.ID == SystemLogStarts && e.op != RowDeleted {
+		refused, err = s.checkStart(&s.drafts[len(s.drafts)-1].change)
+	}
 	return refused, version, err
 }
 
@@ -233,6 +236,11 @@ func (s *step) accept(meta log.EntryMeta, out log.Appender) error {
 		if got := out.Append(d.part.id, s.change); got != d.change.Offset {
 			return fmt.Errorf("entry %d: the log gave offset %d of table %d, partition %d where the state expects %d",
 				meta.Index, got, d.part.id.Table, d.part.id.ID, d.change.Offset)
+		}
+		if d.part.id.Table == SystemLogStarts && d.change.Op != RowDeleted {
+			if err := s.deletePrefix(&d.change, out); err != nil {
+				return err
+			}
 		}
 		switch {
 		case d.stream:

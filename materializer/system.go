@@ -31,10 +31,12 @@ const (
 	// SystemSuperseded holds bitmaps of the flushed offsets that later flushed changes have replaced or deleted: bit offset&(1<<20-1) of
 	// chunk offset>>20.
 	SystemSuperseded log.TableID = 9
+	// SystemLogStarts says where the log of each partition begins that retention has touched: see LogStart.
+	SystemLogStarts log.TableID = 10
 	// SystemNodes is the cluster's address book.
-	SystemNodes log.TableID = 20
+	SystemNodes log.TableID = 11
 	// SystemSettings holds what is the same for all nodes and no part of their configuration.
-	SystemSettings log.TableID = 21
+	SystemSettings log.TableID = 12
 )
 
 // systemTables returns the definitions of the system tables, prepared, in the order of their ids.
@@ -63,6 +65,8 @@ func systemTables() []*Table {
 			col("flush", bigint)),
 		systemTable(SystemSuperseded, "superseded", 3, col("table_id", bigint), col("partition", integer), col("chunk", bigint),
 			col("bitmap", blob)),
+		systemTable(SystemLogStarts, "log_starts", 2, col("table_id", bigint), col("partition", integer), col("start_offset", bigint),
+			col("raft_index", bigint), col("expired_offset", bigint), col("updated", instant)),
 		systemTable(SystemNodes, "nodes", 1, col("node_id", bigint), col("replica_id", bigint), col("state", text), col("target", text),
 			col("raft", text), col("http", text), col("kafka", text), col("version", text), col("started", instant)),
 		systemTable(SystemSettings, "settings", 1, col("name", text), col("value", text)),

@@ -2,6 +2,7 @@ package materializer
 
 import (
 	"bytes"
+	"math"
 	"slices"
 	"strconv"
 	"time"
@@ -44,12 +45,16 @@ type Table struct {
 
 // TableOptions are the WITH options besides type and partitions. Zero means the server's default.
 type TableOptions struct {
-	PartitionBy []string      `json:"partition_by,omitempty"` // columns of the key; default the whole key, UserColumn for a User table
-	Sharding    string        `json:"sharding,omitempty"`     // strategy name
-	TTL         time.Duration `json:"ttl,omitempty"`          // of stream rows
-	Retention   time.Duration `json:"retention,omitempty"`
-	FlushRows   int64         `json:"flush_rows,omitempty"`
+	PartitionBy    []string      `json:"partition_by,omitempty"`    // columns of the key; default the whole key, UserColumn for a User table
+	Sharding       string        `json:"sharding,omitempty"`        // strategy name
+	TTL            time.Duration `json:"ttl,omitempty"`             // of stream rows
+	Retention      time.Duration `json:"retention,omitempty"`       // how long flushed changes stay in the log; Unlimited: for ever
+	RetentionBytes int64         `json:"retention_bytes,omitempty"` // of the log, above which its oldest flushed segments go; Unlimited: never
+	FlushRows      int64         `json:"flush_rows,omitempty"`
 }
+
+// Unlimited is the Retention and RetentionBytes of a table that keeps everything in the log, whatever the server's default.
+const Unlimited = math.MaxInt64
 
 // tablePlan is what is worked out once per table.
 type tablePlan struct {

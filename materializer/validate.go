@@ -219,8 +219,8 @@ func (t *Table) validateKey(s *Schema) error {
 
 func (t *Table) validateOptions() error {
 	o, s := t.Options, t.Schema()
-	if o.TTL < 0 || o.Retention < 0 || o.FlushRows < 0 {
-		return invalid("ttl, retention and flush_rows must not be negative")
+	if o.TTL < 0 || o.Retention < 0 || o.RetentionBytes < 0 || o.FlushRows < 0 {
+		return invalid("ttl, retention, retention_bytes and flush_rows must not be negative")
 	}
 	if o.TTL > 0 && t.Kind != Stream {
 		return invalid("ttl is for stream tables")

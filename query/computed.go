@@ -4,18 +4,22 @@ import (
 	"slices"
 	"strconv"
 
+	"kalamlog.dev/kalam/log"
 	"kalamlog.dev/kalam/materializer"
 	"kalamlog.dev/kalam/query/duck"
 	"kalamlog.dev/kalam/query/expr"
 )
 
-// computedTables returns the tables whose rows follow from the catalog or the configuration, by qualified name.
+// computedTables returns the tables whose rows follow from the catalog, the configuration or the log, by qualified name.
 func (e *Engine) computedTables() map[string]*duck.Computed {
 	all := []*duck.Computed{
 		{Namespace: "system", Name: "columns", Columns: fields(
 			"namespace", expr.Text, "table", expr.Text, "name", expr.Text, "position", expr.Integer, "type", expr.Text,
 			"not_null", expr.Bool, "default", expr.Text, "key_position", expr.Integer, "hidden", expr.Bool), Rows: systemColumns},
 		{Namespace: "system", Name: "settings", Columns: fields("name", expr.Text, "value", expr.Text), Rows: e.settings},
+		{Namespace: "system", Name: "segments", Live: true, Columns: fields(
+			"namespace", expr.Text, "table", expr.Text, "partition", expr.Integer, "base_offset", expr.BigInt, "end_offset", expr.BigInt,
+			"bytes", expr.BigInt, "sealed", expr.Bool), Rows: e.segments},
 		{Namespace: "information_schema", Name: "schemata", Columns: fields(
 			"catalog_name", expr.Text, "schema_name", expr.Text), Rows: schemata},
 		{Namespace: "information_schema", Name: "tables", Columns: fields(
@@ -71,6 +75,26 @@ func (e *Engine) settings(*materializer.Catalog) [][]expr.Value {
 		textsOf("storage.default_partitions", number(e.DefaultPartitions)),
 		textsOf("sharding.default_strategy", e.DefaultSharding),
 	}
+}
+
+// segments lists the segments of the log on this node. A partition whose files cannot be read is left out.
+func (e *Engine) segments(c *materializer.Catalog) (rows [][]expr.Value) {
+	bigint := func(n int64) expr.Value { return expr.IntOf(expr.BigInt, n) }
+	for _, t := range c.Tables() {
+		for p := range t.Partitions {
+			infos, err := e.Log.Segments(log.Partition{Table: t.ID, ID: log.PartitionID(p)})
+			if err != nil {
+				e.Logger.Warn("segments cannot be listed", "table", t.QualifiedName(), "partition", p, "error", err)
+			}
+			for _, s := range infos {
+				rows = append(rows, []expr.Value{
+					expr.TextOf(t.Namespace), expr.TextOf(t.Name), integer(p), bigint(int64(s.Base)), bigint(int64(s.End)),
+					bigint(s.Bytes), expr.BoolOf(s.Sealed),
+				})
+			}
+		}
+	}
+	return rows
 }
 
 func schemata(c *materializer.Catalog) (rows [][]expr.Value) {

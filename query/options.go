@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"kalamlog.dev/kalam/internal/problem"
+	"kalamlog.dev/kalam/internal/size"
 	"kalamlog.dev/kalam/materializer"
 	"kalamlog.dev/kalam/query/parse"
 )
@@ -28,20 +29,41 @@ func setOption(def *materializer.Table, o parse.Option) (err error) {
 	case "ttl":
 		def.Options.TTL, err = duration(o)
 	case "retention":
+		if strings.EqualFold(o.Value, unlimited) {
+			def.Options.Retention = materializer.Unlimited
+			break
+		}
 		def.Options.Retention, err = duration(o)
+	case "retention_bytes":
+		def.Options.RetentionBytes, err = bytes(o)
 	case "flush_rows":
 		if def.Options.FlushRows, err = strconv.ParseInt(o.Value, 10, 64); err != nil {
 			return invalidOption(o, "a number")
 		}
 	default:
 		return problem.New(problem.InvalidDefinition, "unknown table option %q", o.Name).
-			WithHint("the options are type, partitions, partition_by, sharding, ttl, retention and flush_rows")
+			WithHint("the options are type, partitions, partition_by, sharding, ttl, retention, retention_bytes and flush_rows")
 	}
 	return err
 }
 
 func invalidOption(o parse.Option, want string) *problem.Error {
 	return problem.New(problem.InvalidDefinition, "option %s = %q is not %s", o.Name, o.Value, want)
+}
+
+// unlimited is the value of retention and retention_bytes that keeps everything, whatever the server's default.
+const unlimited = "unlimited"
+
+// bytes reads 1000000 (bytes), '10GB', '64 MiB', 'unlimited'.
+func bytes(o parse.Option) (int64, error) {
+	if strings.EqualFold(o.Value, unlimited) {
+		return materializer.Unlimited, nil
+	}
+	n, err := size.Parse(o.Value)
+	if err != nil {
+		return 0, invalidOption(o, "a size").WithHint("write '10GB', '512MiB', a number of bytes or 'unlimited'")
+	}
+	return int64(n), nil
 }
 
 // duration reads 90 (seconds), '36h', '7 days'.

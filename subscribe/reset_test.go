@@ -1,7 +1,6 @@
 package subscribe
 
 import (
-	"context"
 	"strings"
 	"testing"
 	"time"
@@ -30,31 +29,6 @@ func (h trimmedHistory) Read(p log.Partition, from log.Offset, _ int) ([]log.Rec
 	return out, nil
 }
 
-func TestKeptAfter(t *testing.T) {
-	t.Parallel()
-	at := func(index log.Index, seen uint32) log.Position {
-		return log.PositionOf(log.Part{Group: 1, Index: index, Seen: seen})
-	}
-	for _, c := range []struct {
-		name    string
-		history trimmedHistory
-		from    log.Position
-		want    bool
-	}{
-		{"nothing trimmed", trimmedHistory{0, [][]log.Index{{5}, {6}}}, log.Position{}, true},
-		{"from before what is kept", trimmedHistory{3, [][]log.Index{{10}, {11}}}, at(9, 0), false},
-		{"from at the first kept", trimmedHistory{3, [][]log.Index{{10}, {10}}}, at(10, 0), true},
-		{"from inside the first kept", trimmedHistory{3, [][]log.Index{{10}, {10}}}, at(10, 1), false},
-		{"one partition lost more", trimmedHistory{3, [][]log.Index{{10}, {20}}}, at(15, 0), false},
-		{"behind both", trimmedHistory{3, [][]log.Index{{10}, {20}}}, at(20, 0), true},
-		{"all gone", trimmedHistory{3, [][]log.Index{{}, {}}}, at(20, 0), false},
-	} {
-		if got := keptAfter(c.history, 1, 2, c.from); got != c.want {
-			t.Errorf("%s: %v", c.name, got)
-		}
-	}
-}
-
 func TestRetentionWhileInitialRowsAreRead(t *testing.T) {
 	t.Parallel()
 	h := trimmedHistory{3, [][]log.Index{{10, 11}}}
@@ -72,22 +46,48 @@ func TestRetentionWhileInitialRowsAreRead(t *testing.T) {
 	}
 }
 
-// TestReset lets a subscriber learn that the changes after its cursor are gone.
+// retain deletes all changes of t so far from the log, as retention does once they are flushed.
+func (r *rig) retain(t *materializer.Table) {
+	r.t.Helper()
+	flushed, starts := r.state.Catalog().TableByID(materializer.SystemFlushed), r.state.Catalog().TableByID(materializer.SystemLogStarts)
+	var mutations []materializer.Mutation
+	for i := range t.Partitions {
+		p := log.Partition{Table: t.ID, ID: log.PartitionID(i)}
+		end := r.log.End(p)
+		if end == 0 {
+			continue
+		}
+		last, err := r.log.Read(p, end-1, 1)
+		if err != nil {
+			r.t.Fatal(err)
+		}
+		start := materializer.LogStart{Start: log.Start{Offset: end, Index: last[0].Index}}
+		mutations = append(mutations, r.put(flushed, t.ID, i, end, 1))
+		m, err := starts.NewRow(materializer.Upsert, materializer.LogStartRow(p, start, 1))
+		if err != nil {
+			r.t.Fatal(err)
+		}
+		mutations = append(mutations, m)
+	}
+	r.write(mutations...)
+}
+
+// TestReset lets subscribers learn that the changes after their cursor are gone: one who comes back, and one who is there and behind.
 func TestReset(t *testing.T) {
 	t.Parallel()
 	r := newRig(t, Options{Progress: time.Hour})
 	table := r.create("t", materializer.Shared, 2, 1, "id BIGINT", "v BIGINT")
 	old := r.write(r.put(table, 1, 1)).Position
-	r.write(r.put(table, 2, 2))
-
-	onResume := r.subscribe(testContext(t), Request{SQL: "SELECT id FROM t", From: &old})
-	onResume.changes.close()
-	onResume.changes = nil
-	onResume.setReset()
 	following := r.subscribe(testContext(t), Request{SQL: "SELECT id FROM t"})
 	until(t, following, isReady)
-	following.changes.tail = trimmedTail{following.changes.tail}
+	last := r.write(r.put(table, 2, 2), r.put(table, 1, 3)).Position
+	r.retain(table)
 
+	upToDate := r.subscribe(testContext(t), Request{SQL: "SELECT id FROM t", From: &last})
+	if got := until(t, upToDate, isReady); len(got) != 2 {
+		t.Errorf("who has seen all that is gone: %v", got)
+	}
+	onResume := r.subscribe(testContext(t), Request{SQL: "SELECT id FROM t", From: &old})
 	for name, s := range map[string]*Subscription{"on resume": onResume, "while following": following} {
 		got := until(t, s, isReady)
 		if got[0].Type == Subscribed {
@@ -104,12 +104,23 @@ func TestReset(t *testing.T) {
 	r.write(r.put(table, 3, 3))
 	exactly(t, onResume, 1)
 	exactly(t, following, 1)
+	exactly(t, upToDate, 1)
 }
 
-type trimmedTail struct{ tail }
-
-func (trimmedTail) Next(context.Context, int) ([]log.Record, error) {
-	return nil, problem.New(problem.Trimmed, "gone")
+// A stream starts over with the rows that its log has kept.
+func TestResetOfAStream(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, Options{Progress: time.Hour})
+	table := r.create("s", materializer.Stream, 1, 0, "id BIGINT")
+	old := r.write(r.put(table, 1)).Position
+	r.write(r.put(table, 2))
+	r.retain(table)
+	r.write(r.put(table, 3))
+	s := r.subscribe(testContext(t), Request{SQL: "SELECT id FROM s", From: &old})
+	got := until(t, s, isReady)
+	if len(got) != 4 || got[1].Type != Reset || got[2].Type != InitialRow || !strings.Contains(got[2].Data, `"id":3`) {
+		t.Errorf("got %v", got)
+	}
 }
 
 func TestSchemaChanges(t *testing.T) {

@@ -15,24 +15,6 @@ type history interface {
 	Start(p log.Partition) log.Offset
 }
 
-// keptAfter reports whether every change of a table behind from is still there. If a partition has lost its beginning, the first change it has
-// kept must lie at or before from, or something between them may be gone.
-func keptAfter(h history, t log.TableID, partitions int, from log.Position) bool {
-	for i := range partitions {
-		p := log.Partition{Table: t, ID: log.PartitionID(i)}
-		start := h.Start(p)
-		if start == 0 {
-			continue
-		}
-		records, err := h.Read(p, start, 1)
-		at := from.Part(group)
-		if err != nil || len(records) == 0 || records[0].Index > at.Index || records[0].Index == at.Index && at.Seen > 0 {
-			return false
-		}
-	}
-	return true
-}
-
 // run is a stretch of one partition's changes, read piece by piece.
 type run struct {
 	partition log.Partition

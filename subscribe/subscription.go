@@ -77,10 +77,6 @@ func (s *Subscription) start(ctx context.Context, q Request, compile func(*mater
 		return err
 	}
 	s.use(query)
-	if q.From != nil && !keptAfter(l, s.table, query.table.Partitions, s.from) {
-		s.setReset()
-		return nil
-	}
 	return s.openChanges()
 }
 

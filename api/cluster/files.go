@@ -297,9 +297,11 @@ func (f *Files) compare() (named []manifest.File, stale []string, err error) {
 		if err != nil {
 			return nil, nil, err
 		}
+		if last[id], err = manifest.Version(v, id); err != nil {
+			return nil, nil, err
+		}
 		for _, one := range files {
 			known[one.Path] = true
-			last[id] = max(last[id], one.Flush)
 		}
 		named = append(named, files...)
 	}

@@ -6,6 +6,7 @@ import (
 
 	"github.com/twmb/franz-go/pkg/kmsg"
 
+	"kalamlog.dev/kalam/internal/problem"
 	"kalamlog.dev/kalam/log"
 	"kalamlog.dev/kalam/materializer"
 )
@@ -98,6 +99,9 @@ func (s *Server) newest(at log.Partition) (offset, timestamp int64, err error) {
 		return -1, -1, nil
 	}
 	records, err := s.o.Log.Read(at, end-1, 1)
+	if problem.Is(err, problem.Trimmed) { // meanwhile
+		return -1, -1, nil
+	}
 	if err != nil || len(records) == 0 {
 		return -1, -1, err
 	}

@@ -17,6 +17,8 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"kalamlog.dev/kalam/log"
+	"kalamlog.dev/kalam/materializer"
+	"kalamlog.dev/kalam/query/expr"
 )
 
 // wire is a bare connection to the door.
@@ -575,18 +577,33 @@ func TestOptionsAreChecked(t *testing.T) {
 	}
 }
 
-// trimmedLog has lost what lies below an offset.
-type trimmedLog struct {
-	Log
-	start log.Offset
+// retain deletes what lies before offset from partition 0 of a table, as retention does once it is flushed.
+func (k *stack) retain(t *materializer.Table, offset log.Offset) {
+	k.t.Helper()
+	p := log.Partition{Table: t.ID}
+	last := must(k.log.Read(p, offset-1, 1))(k.t)
+	flushed, starts := k.state.Catalog().TableByID(materializer.SystemFlushed), k.state.Catalog().TableByID(materializer.SystemLogStarts)
+	one := expr.IntOf(expr.BigInt, 1)
+	k.write([]materializer.Mutation{
+		must(flushed.NewRow(materializer.Upsert, []expr.Value{
+			expr.IntOf(expr.BigInt, int64(t.ID)), expr.IntOf(expr.Integer, 0), expr.IntOf(expr.BigInt, int64(offset)), one,
+		}))(k.t),
+		must(starts.NewRow(materializer.Upsert, materializer.LogStartRow(p, materializer.LogStart{
+			Start: log.Start{Offset: offset, Index: last[0].Index},
+		}, 1)))(k.t),
+	})
 }
-
-func (l trimmedLog) Start(log.Partition) log.Offset { return l.start }
 
 func TestTrimmedLog(t *testing.T) {
 	t.Parallel()
-	k := startStack(t, func(o *Options) { o.Log = trimmedLog{o.Log, 2} })
-	k.put(k.sensors(1), 1, 2, 3)
+	k := startStack(t, nil)
+	sensors := k.sensors(1)
+	k.put(sensors, 1, 2, 3)
+	behind := k.consumer(kgo.ConsumePartitions(map[string]map[int32]kgo.Offset{"iot.sensors": {0: kgo.NewOffset().At(0)}}), kgo.FetchMaxBytes(1), kgo.MaxBufferedRecords(1))
+	if first := poll(t, behind, 1); first[0].Offset != 0 {
+		t.Fatalf("offset %d", first[0].Offset)
+	}
+	k.retain(sensors, 2)
 	w := k.dial()
 	for offset, want := range []errorCode{errOffsetOutOfRange, errOffsetOutOfRange, errNone} {
 		p := exchange[*kmsg.FetchResponse](w, fetchRequest(int64(offset), 0)).Topics[0].Partitions[0]
@@ -599,6 +616,20 @@ func TestTrimmedLog(t *testing.T) {
 	})), 1)
 	if records[0].Offset != 2 {
 		t.Errorf("a consumer of what is gone is set to %d", records[0].Offset)
+	}
+	if got := k.kcat("-C", "-q", "-e", "-t", "iot.sensors", "-o", "beginning", "-f", "%o\n"); !slices.Equal(got, []string{"2"}) {
+		t.Errorf("kcat from the beginning has %v", got)
+	}
+	k.retain(sensors, 3)
+	if got := k.kcat("-Q", "-t", "iot.sensors:0:-2"); !slices.Equal(got, []string{"iot.sensors [0] offset 3"}) {
+		t.Errorf("the earliest offset of an empty log: %v", got)
+	}
+	k.put(sensors, 4)
+	for at := int64(1); at < 3; { // the records it had fetched may come first
+		records := poll(t, behind, 1)
+		if at = records[0].Offset; at != 1 && at != 2 && at != 3 {
+			t.Errorf("a consumer that was overtaken goes on at %d", at)
+		}
 	}
 }
 

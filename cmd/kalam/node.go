@@ -213,6 +213,8 @@ func (n *node) openFlusher(context.Context) error {
 		Rows:            orNever(n.config.Flush.Rows),
 		Bytes:           orNever(int64(n.config.Flush.Bytes)),
 		Interval:        orNever(n.config.Flush.Interval),
+		RetentionAge:    orNever(n.config.Retention.Age),
+		RetentionBytes:  orNever(int64(n.config.Retention.Bytes)),
 	})
 	if err != nil {
 		return fmt.Errorf("start flusher: %w", err)

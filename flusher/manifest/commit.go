@@ -200,7 +200,7 @@ func put(v *materializer.View, system log.TableID, row *materializer.KeyedRow, v
 // Forget returns batches that remove everything the manifest holds of a dropped table. Remove the files afterwards.
 func Forget(v *materializer.View, t log.TableID, limit int) ([]*materializer.Batch, error) {
 	var ms []materializer.Mutation
-	for _, system := range []log.TableID{materializer.SystemDataFiles, materializer.SystemFlushed, materializer.SystemSuperseded} {
+	for _, system := range []log.TableID{materializer.SystemDataFiles, materializer.SystemFlushed, materializer.SystemSuperseded, materializer.SystemLogStarts} {
 		table := v.Catalog().TableByID(system)
 		err := scan(v, system, t, func(r materializer.KeyedRow) error {
 			key := make([]expr.Value, len(table.Schema().Key))

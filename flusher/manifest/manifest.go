@@ -12,7 +12,8 @@ import (
 	"kalamlog.dev/kalam/query/expr"
 )
 
-// Manifest is what is flushed of one table at one position. Changes below Flushed[p] are in Files, each in exactly one; the rest is in the log.
+// Manifest is what is flushed of one table at one position. Changes below Flushed[p] are in Files, each in exactly one, but for those of a stream that
+// have expired; the rest is in the log.
 type Manifest struct {
 	Table      log.TableID
 	Flush      int64 // number of the last committed flush, 0 before the first; with Table it identifies the content
@@ -33,6 +34,7 @@ type File struct {
 	Bytes    int64
 	Checksum []byte // SHA-256 of the file
 	Offsets  map[log.PartitionID]Range
+	Created  int64 // microseconds: when its flush was committed, after all of its changes
 }
 
 // Range is [First, Last], both included.
@@ -52,6 +54,7 @@ const (
 	fileBytes
 	fileChecksum
 	fileOffsets
+	fileCreated
 )
 
 const (
@@ -96,8 +99,8 @@ func Files(v *materializer.View, t log.TableID) ([]File, error) {
 }
 
 // Version reads only the number of the last committed flush, cheaply, to see whether a manifest read before still holds.
-func Version(v *materializer.View, t *materializer.Table) (int64, error) {
-	row, err := current(v, materializer.SystemFlushed, bigint(int64(t.ID)), integer(0))
+func Version(v *materializer.View, t log.TableID) (int64, error) {
+	row, err := current(v, materializer.SystemFlushed, bigint(int64(t)), integer(0))
 	if err != nil || row == nil {
 		return 0, err
 	}
@@ -146,6 +149,7 @@ func decodeFile(r materializer.Row) (File, error) {
 		Path: own(r, filePath), Shard: own(r, fileShard), Strategy: own(r, fileStrategy),
 		Flush: r.Column(fileFlush).Int(), Schema: uint32(r.Column(fileSchema).Int()),
 		Rows: r.Column(fileRows).Int(), Bytes: r.Column(fileBytes).Int(), Checksum: []byte(r.Column(fileChecksum).Str()),
+		Created: r.Column(fileCreated).Int(),
 	}
 	if err := json.Unmarshal([]byte(r.Column(fileOffsets).Str()), &f.Offsets); err != nil {
 		return File{}, fmt.Errorf("offsets of %s: %w", f.Path, err)

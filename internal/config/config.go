@@ -1,6 +1,10 @@
 package config
 
-import "time"
+import (
+	"time"
+
+	"kalamlog.dev/kalam/internal/size"
+)
 
 // Config is a server's configuration. Each field is a key of the TOML file, [section] key, and an environment
 // variable KALAM_SECTION_KEY; the tag doc describes it to the user. Zero values are meant: use Default as the start.
@@ -11,6 +15,7 @@ type Config struct {
 	QueryCache   QueryCache   `koanf:"query_cache"`
 	Sharding     Sharding     `koanf:"sharding"`
 	Flush        Flush        `koanf:"flush"`
+	Retention    Retention    `koanf:"retention"`
 	Limits       Limits       `koanf:"limits"`
 	Storage      Storage      `koanf:"storage"`
 	Log          Log          `koanf:"log"`
@@ -67,29 +72,36 @@ type Sharding struct {
 type Flush struct {
 	Rows     int64         `koanf:"rows" doc:"flush a table when so many of its changes wait; 0: never"`
 	Interval time.Duration `koanf:"interval" doc:"or when the oldest has waited so long; 0: never"`
-	Bytes    Size          `koanf:"bytes" doc:"or when they take about so many bytes; 0: never"`
+	Bytes    size.Bytes    `koanf:"bytes" doc:"or when they take about so many bytes; 0: never"`
+}
+
+// Retention says how long a table's flushed changes stay in the log, where live queries and Kafka consumers find them, unless the table says
+// otherwise: until one of the two is exceeded. Parquet keeps them.
+type Retention struct {
+	Age   time.Duration `koanf:"age" doc:"age at which flushed changes leave the log, see retention.md; 0: never"`
+	Bytes size.Bytes    `koanf:"bytes" doc:"size of a table's log above which its oldest flushed segments go; 0: no limit"`
 }
 
 // Limits bound what one request, and all of them together, may take of the server.
 type Limits struct {
-	Body           Size          `koanf:"body" doc:"largest body that is read as a whole: statements"`
-	RowsBody       Size          `koanf:"rows_body" doc:"largest streamed body of rows; 0: no limit, memory is bounded anyway"`
-	Row            Size          `koanf:"row" doc:"largest row in a body, up to 8MiB"`
+	Body           size.Bytes    `koanf:"body" doc:"largest body that is read as a whole: statements"`
+	RowsBody       size.Bytes    `koanf:"rows_body" doc:"largest streamed body of rows; 0: no limit, memory is bounded anyway"`
+	Row            size.Bytes    `koanf:"row" doc:"largest row in a body, up to 8MiB"`
 	InFlight       int           `koanf:"in_flight" doc:"statements and writes at once; more wait"`
 	ClientTimeout  time.Duration `koanf:"client_timeout" doc:"how long a client may neither send nor take a byte"`
-	QueryMemory    Size          `koanf:"query_memory" doc:"memory of the analytic engine"`
+	QueryMemory    size.Bytes    `koanf:"query_memory" doc:"memory of the analytic engine"`
 	QueryThreads   int           `koanf:"query_threads" doc:"threads of the analytic engine; 0: one per core"`
-	Subscriber     Size          `koanf:"subscriber" doc:"memory of one live query; past it, it is served from the log on disk"`
+	Subscriber     size.Bytes    `koanf:"subscriber" doc:"memory of one live query; past it, it is served from the log on disk"`
 	IdempotencyMax int           `koanf:"idempotency_max" doc:"idempotency keys that are remembered"`
 	IdempotencyAge time.Duration `koanf:"idempotency_age" doc:"how long idempotency keys are remembered"`
 }
 
 // Storage says what holds the current rows and the log.
 type Storage struct {
-	Backend           string `koanf:"backend" doc:"what holds the current rows; this version has pebble"`
-	Cache             Size   `koanf:"cache" doc:"memory for blocks of the current rows, filled as they are read"`
-	SegmentBytes      Size   `koanf:"segment_bytes" doc:"size at which a log segment is sealed"`
-	DefaultPartitions int    `koanf:"default_partitions" doc:"partitions of a table created without WITH (partitions = n)"`
+	Backend           string     `koanf:"backend" doc:"what holds the current rows; this version has pebble"`
+	Cache             size.Bytes `koanf:"cache" doc:"memory for blocks of the current rows, filled as they are read"`
+	SegmentBytes      size.Bytes `koanf:"segment_bytes" doc:"size at which a log segment is sealed"`
+	DefaultPartitions int        `koanf:"default_partitions" doc:"partitions of a table created without WITH (partitions = n)"`
 }
 
 // Log is the server's own log, on standard error.
@@ -109,6 +121,7 @@ func Default() Config {
 		QueryCache:   QueryCache{MaxPlans: 1000},
 		Sharding:     Sharding{DefaultStrategy: "alphabetic", HashShards: 16},
 		Flush:        Flush{Rows: 1_000_000, Interval: 5 * time.Minute, Bytes: 256 << 20},
+		Retention:    Retention{Age: 7 * 24 * time.Hour},
 		Limits: Limits{
 			Body: 64 << 20, Row: 4 << 20, InFlight: 512, ClientTimeout: time.Minute, QueryMemory: 1 << 30,
 			Subscriber: 1 << 20, IdempotencyMax: 1_000_000, IdempotencyAge: 24 * time.Hour,

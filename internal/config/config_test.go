@@ -184,23 +184,3 @@ func TestExposedAddressesNeedInsecure(t *testing.T) {
 		t.Error("pprof beyond loopback was accepted")
 	}
 }
-
-func TestSize(t *testing.T) {
-	t.Parallel()
-	for text, want := range map[string]Size{
-		"0": 0, "1048576": 1 << 20, "64MiB": 64 << 20, "1 gib": 1 << 30, "5KB": 5000, "2GB": 2e9, "7B": 7,
-	} {
-		got, err := ParseSize(text)
-		if err != nil || got != want {
-			t.Errorf("ParseSize(%q) = %d, %v, want %d", text, got, err, want)
-		}
-		if again, err := ParseSize(got.String()); err != nil || again != got {
-			t.Errorf("%s does not read back: %v", got, err)
-		}
-	}
-	for _, text := range []string{"", "MiB", "-1", "1.5MiB", "1XB", "9999999999999GiB", "99999999999999999999"} {
-		if s, err := ParseSize(text); err == nil {
-			t.Errorf("ParseSize(%q) = %d", text, s)
-		}
-	}
-}

@@ -7,6 +7,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"kalamlog.dev/kalam/internal/size"
 )
 
 // Key is one setting.
@@ -51,7 +53,7 @@ func (k Key) parse(v any) (any, error) {
 	switch k.typ {
 	case reflect.TypeFor[time.Duration]():
 		return parseDuration(v)
-	case reflect.TypeFor[Size]():
+	case reflect.TypeFor[size.Bytes]():
 		return parseSizeOf(v)
 	case reflect.TypeFor[[]string]():
 		return parseList(v)
@@ -116,9 +118,9 @@ func parseSizeOf(v any) (any, error) {
 		if v < 0 || v == math.MaxInt64 {
 			return nil, fmt.Errorf("%d is no size", v)
 		}
-		return Size(v), nil
+		return size.Bytes(v), nil
 	case string:
-		return ParseSize(v)
+		return size.Parse(v)
 	}
 	return nil, fmt.Errorf("want a size such as \"64MiB\", have %v", v)
 }

@@ -6,6 +6,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"kalamlog.dev/kalam/internal/size"
 )
 
 // Template returns a configuration file that names every key with its default and meaning, all commented out.
@@ -30,7 +32,7 @@ func (k Key) tomlDefault() string {
 	switch v := k.def.(type) {
 	case []string:
 		return "[]"
-	case Size:
+	case size.Bytes:
 		if v == 0 {
 			return "0"
 		}

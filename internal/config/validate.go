@@ -89,6 +89,8 @@ func (c Config) ranges() []error {
 	between("sharding.hash_shards", int64(c.Sharding.HashShards), 1, 1024)
 	between("flush.rows", c.Flush.Rows, 0, large)
 	between("flush.interval (nanoseconds)", int64(c.Flush.Interval), 0, 1<<62)
+	between("retention.age (nanoseconds)", int64(c.Retention.Age), 0, 1<<62)
+	between("retention.bytes", int64(c.Retention.Bytes), 0, 1<<62)
 	between("limits.body", int64(c.Limits.Body), 1<<10, 1<<30)
 	between("limits.rows_body", int64(c.Limits.RowsBody), 0, 1<<62)
 	between("limits.row", int64(c.Limits.Row), 1<<10, 8<<20)

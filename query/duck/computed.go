@@ -10,11 +10,12 @@ import (
 	"kalamlog.dev/kalam/query/expr"
 )
 
-// Computed is a table whose rows follow from the catalog alone, such as system.columns. It is safe for concurrent use.
+// Computed is a table whose rows follow from the catalog, such as system.columns, or from what the server is doing. It is safe for concurrent use.
 type Computed struct {
 	Namespace, Name string
 	Columns         []expr.Field
 	Rows            func(c *materializer.Catalog) [][]expr.Value
+	Live            bool // Rows is asked for every read, not only when the catalog has changed
 
 	mu struct {
 		sync.Mutex
@@ -27,7 +28,7 @@ type Computed struct {
 func (t *Computed) refresh(ctx context.Context, db *DB, c *materializer.Catalog) error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if t.mu.filled && t.mu.catalog == c.Version() {
+	if t.mu.filled && t.mu.catalog == c.Version() && !t.Live {
 		return nil
 	}
 	err := db.maintain(func(conn *Conn) error {

@@ -15,7 +15,6 @@ import (
 // Log is what a mirror reads of the log.
 type Log interface {
 	Read(p log.Partition, from log.Offset, maxBytes int) ([]log.Record, error)
-	Start(p log.Partition) log.Offset
 	WaitEnd(ctx context.Context, p log.Partition, end log.Offset) error
 }
 
@@ -76,7 +75,7 @@ func (m *mirror) advance(ctx context.Context, ms *Mirrors, v *materializer.View,
 	if err != nil {
 		return err
 	}
-	flush, err := manifest.Version(v, t)
+	flush, err := manifest.Version(v, t.ID)
 	if err != nil {
 		return fmt.Errorf("read manifest of %s: %w", t.QualifiedName(), err)
 	}
@@ -199,7 +198,7 @@ func (s *step) appendTail(ctx context.Context, fresh bool) (offsets, int, error)
 	}
 	for _, p := range slices.Sorted(maps.Keys(s.next.ends)) {
 		id := log.Partition{Table: s.next.table.ID, ID: p}
-		from := max(s.next.manifest.Flushed[p], s.log.Start(id))
+		from := s.next.manifest.Flushed[p]
 		if !fresh {
 			from = max(from, s.old.ends[p])
 		}

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"sync"
 
+	"kalamlog.dev/kalam/internal/problem"
 	"kalamlog.dev/kalam/log"
 	"kalamlog.dev/kalam/materializer"
 )
@@ -87,6 +88,19 @@ func (m *Mirrors) Open(ctx context.Context, r Read) (*Snapshot, error) {
 		}
 		held = append(held, mir)
 	}
+	// A change may leave the log after the view was taken and before it is read. A later view has it in a data file.
+	for attempt := 1; ; attempt++ {
+		s, err := m.openNow(ctx, r, tables, held)
+		if attempt == openAttempts || !problem.Is(err, problem.Trimmed) {
+			return s, err
+		}
+	}
+}
+
+// openAttempts bounds how often retention may overtake Open.
+const openAttempts = 10
+
+func (m *Mirrors) openNow(ctx context.Context, r Read, tables []*materializer.Table, mirrors []*mirror) (*Snapshot, error) {
 	v, err := m.state.View()
 	if err != nil {
 		return nil, fmt.Errorf("take view: %w", err)
@@ -95,7 +109,7 @@ func (m *Mirrors) Open(ctx context.Context, r Read) (*Snapshot, error) {
 	if v.Catalog().Version() != r.Catalog {
 		return nil, ErrCatalogChanged
 	}
-	if err := m.advance(ctx, v, tables, held, r.Computed); err != nil {
+	if err := m.advance(ctx, v, tables, mirrors, r.Computed); err != nil {
 		return nil, err
 	}
 	return m.begin(ctx, v, r)

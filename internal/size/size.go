@@ -1,4 +1,5 @@
-package config
+// Package size reads and writes numbers of bytes as people do: 64MiB, 10GB.
+package size
 
 import (
 	"fmt"
@@ -7,20 +8,20 @@ import (
 	"strings"
 )
 
-// Size is a number of bytes. In text it is a whole number with an optional unit: B, KB, MB, GB (powers of 1000) or
+// Bytes is a number of bytes. In text it is a whole number with an optional unit: B, KB, MB, GB (powers of 1000) or
 // KiB, MiB, GiB (powers of 1024).
-type Size int64
+type Bytes int64
 
-// sizeUnits are in the order in which String prefers them.
-var sizeUnits = []struct {
+// units are in the order in which String prefers them.
+var units = []struct {
 	name  string
 	bytes uint64
 }{
 	{"GiB", 1 << 30}, {"MiB", 1 << 20}, {"KiB", 1 << 10}, {"GB", 1e9}, {"MB", 1e6}, {"KB", 1e3}, {"B", 1},
 }
 
-// ParseSize reads a Size's text form.
-func ParseSize(s string) (Size, error) {
+// Parse reads the text form of Bytes.
+func Parse(s string) (Bytes, error) {
 	text := strings.TrimSpace(s)
 	digits := strings.TrimRight(text, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ ")
 	unit := strings.TrimSpace(text[len(digits):])
@@ -29,23 +30,23 @@ func ParseSize(s string) (Size, error) {
 		return 0, fmt.Errorf("%q is no size: want a number of bytes such as 1048576, 64MiB or 1GB", s)
 	}
 	if unit == "" {
-		return Size(n), nil
+		return Bytes(n), nil
 	}
-	for _, u := range sizeUnits {
+	for _, u := range units {
 		if strings.EqualFold(unit, u.name) {
 			hi, lo := bits.Mul64(n, u.bytes)
 			if hi != 0 || lo>>63 != 0 {
 				return 0, fmt.Errorf("size %q is too large", s)
 			}
-			return Size(lo), nil
+			return Bytes(lo), nil
 		}
 	}
 	return 0, fmt.Errorf("size %q has the unknown unit %q: want B, KB, MB, GB, KiB, MiB or GiB", s, unit)
 }
 
 // String returns the shortest exact form.
-func (s Size) String() string {
-	for _, u := range sizeUnits[:3] {
+func (s Bytes) String() string {
+	for _, u := range units[:3] {
 		if s != 0 && uint64(s)%u.bytes == 0 {
 			return strconv.FormatInt(int64(s)/int64(u.bytes), 10) + u.name
 		}
