@@ -17,6 +17,7 @@ type fault struct {
 	// single says that even a single node serves all the time.
 	single bool
 	short  bool // part of the short form
+	teeth  bool // no server can stand it: it shows that the judges find what is lost, and runs only when it is asked for
 	inject func(context.Context, *scene) (heal func(context.Context) error, err error)
 }
 

@@ -26,7 +26,25 @@ func diskFaults() []*fault {
 		{name: "bit-flip-raft", nodes: 1, majority: true, inject: damage("raft", cluster.FlipBit)},
 		{name: "bit-flip-state", nodes: 1, majority: true, inject: damage("state", cluster.FlipBit)},
 		{name: "cut-segment", nodes: 1, majority: true, inject: damage("segments", cluster.CutOff)},
+		{name: "lying-disks", nodes: 1, teeth: true, inject: lyingDisks},
 	}
+}
+
+// lyingDisks lets all disks ignore syncs, and takes their power away.
+func lyingDisks(ctx context.Context, s *scene) (func(context.Context) error, error) {
+	s.strike()
+	for _, n := range s.Nodes() {
+		n.Disk.Lie()
+	}
+	wait(ctx, s.hold/2)
+	for _, n := range s.Nodes() {
+		n.Disk.PowerOff()
+	}
+	var errs []error
+	for _, n := range s.Nodes() {
+		errs = append(errs, n.LosePower(0, s.rnd))
+	}
+	return s.start, errors.Join(errs...)
 }
 
 // keepSome draws how many percent of what was not synced survive.

@@ -54,7 +54,7 @@ func (o *Options) choose() ([]*fault, error) {
 			}
 			continue
 		}
-		if asked || len(o.Only) == 0 && (f.short || !o.Short) {
+		if asked || len(o.Only) == 0 && !f.teeth && (f.short || !o.Short) {
 			chosen = append(chosen, f)
 		}
 	}

@@ -277,6 +277,21 @@ func TestSyncFailsOnce(t *testing.T) {
 	}
 }
 
+func TestLyingDiskLosesWhatWasSynced(t *testing.T) {
+	d := newDisk(t)
+	d.write("a", "true", true)
+	d.syncDir("")
+	d.Lie()
+	d.write("a", " and a lie", true)
+	d.write("b", "", true)
+	d.syncDir("")
+	d.losePower(0, rnd(1))
+	d.expect("a=true")
+	d.write("a", " again", true)
+	d.losePower(0, rnd(1))
+	d.expect("a=true again")
+}
+
 func TestNoSpace(t *testing.T) {
 	d := newDisk(t)
 	d.write("a", strings.Repeat("x", 10_000), true)

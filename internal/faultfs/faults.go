@@ -14,6 +14,7 @@ type faults struct {
 	failSync int           // the so-maniest sync from now fails; 0: none
 	failed   int           // syncs that failed
 	delay    time.Duration // of each sync
+	lies     bool          // syncs succeed and make nothing durable
 	room     int64         // bytes that files may still grow by, or unlimited
 }
 
@@ -36,6 +37,13 @@ func (f *FS) DelaySync(d time.Duration) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.faults.delay = d
+}
+
+// Lie lets every sync succeed and make nothing durable, as a disk does that ignores flushes. PowerOn ends it.
+func (f *FS) Lie() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.faults.lies = true
 }
 
 // LimitSpace leaves n bytes free: files that would grow beyond get ENOSPC, and statfs tells. What is deleted or cut
@@ -74,7 +82,9 @@ func (f *FS) sync(op func()) syscall.Errno {
 				return syscall.EIO
 			}
 		}
-		op()
+		if !f.faults.lies {
+			op()
+		}
 		return 0
 	})
 }
