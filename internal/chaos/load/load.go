@@ -172,8 +172,12 @@ func (l *Load) Abandon() {
 	}
 }
 
-// Board returns a position that covers everything that was acknowledged to any client.
-func (l *Load) Board() string { return l.board.read() }
+// ForgetPosition lets later reads ask for whatever a node has, not for everything acknowledged.
+func (l *Load) ForgetPosition() {
+	l.board.mu.Lock()
+	defer l.board.mu.Unlock()
+	l.board.top = log.Position{}
+}
 
 func (l *Load) table(name string) string { return l.options.Namespace + "." + name }
 
