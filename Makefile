@@ -1,5 +1,5 @@
 # Kalam. `make help` lists the targets. Everything a target needs beyond Go, make and git it installs itself:
-# a C/C++ compiler (for DuckDB and the SQL parser) and kcat with apt when they are missing and one is root.
+# a C/C++ compiler (for DuckDB and the SQL parser), kcat and redis-server with apt when they are missing and one is root.
 
 SHELL       := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
@@ -38,6 +38,12 @@ compiler:
 kcat:
 	$(call need,kcat,kcat)
 
+# RUNLEVEL=1 keeps the package from starting a server of its own.
+.PHONY: redis
+redis: export RUNLEVEL = 1
+redis:
+	$(call need,redis-server,redis-server)
+
 .PHONY: build
 build: compiler ## build bin/kalam
 	$(GO) build -p $(JOBS) -trimpath -ldflags '$(LDFLAGS)' -o $(BIN) ./cmd/kalam
@@ -47,7 +53,7 @@ demo: build data ## run the main job on real data, check every count, stop
 	$(GO) run ./cmd/kalam-demo -binary $(BIN) -dataset $(DATA)/package/data
 
 .PHONY: test
-test: build kcat ## run all tests
+test: build kcat redis ## run all tests
 	KALAM_BINARY=$(CURDIR)/$(BIN) $(GO) test -p $(JOBS) -timeout 12m ./...
 
 .PHONY: lint

@@ -82,7 +82,7 @@ func TestIngestCutsChunksInOrder(t *testing.T) {
 
 func TestIngestCutsByBytes(t *testing.T) {
 	t.Parallel()
-	row := func(size int) string { return `{"id":"` + strings.Repeat("x", size) + `"}` }
+	row := func(size int) string { return `{"id":"a","place":"` + strings.Repeat("x", size) + `"}` }
 	var r recorder
 	body := strings.Join([]string{row(600 << 10), row(600 << 10), row(10), row(1<<20 - 100), row(10)}, "\n")
 	in := r.ingest(t, strings.NewReader(body), "", unconditional())

@@ -7,6 +7,8 @@
 //   - The changes of a [Partition] are totally ordered. Offsets start at 0, have no gaps and are never given twice.
 //   - An acknowledgement carries a [Position]. Whatever waits for it ([Log.Wait]) and reads then, on any node, sees the write.
 //   - A [Tail] returns every change behind its start once, in the order (index, partition, offset).
+//   - Where a [Partition] starts after retention is the same on every node. A reader that asks for what lies before is told (Trimmed), never
+//     given what comes next instead.
 //   - A byte on disk that is not what was written is found when it is read: a [CorruptionError] names the file. A log or state that has
 //     become shorter than it was is refused by [Open].
 //   - After a failed sync nothing is acknowledged any more; [Log.Failed] tells, and the process should end.

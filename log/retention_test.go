@@ -17,7 +17,8 @@ import (
 	"kalamlog.dev/kalam/internal/problem"
 )
 
-// deleteBefore deletes the changes of p before offset, as whoever decides on retention does.
+// deleteBefore deletes the changes of p before offset, as whoever decides on retention does. A proposal that a lost leader has swallowed is made again:
+// twice is as good as once.
 func deleteBefore(t testing.TB, l *Log, p Partition, offset Offset) {
 	t.Helper()
 	records, err := l.Read(p, offset-1, 1)
@@ -25,7 +26,12 @@ func deleteBefore(t testing.TB, l *Log, p Partition, offset Offset) {
 		t.Error(err)
 		return
 	}
-	if _, err := l.Propose(testContext(t), batchOf(deletion(p, Start{Offset: offset, Index: records[0].Index}))); err != nil {
+	batch := batchOf(deletion(p, Start{Offset: offset, Index: records[0].Index}))
+	_, err = l.Propose(testContext(t), batch)
+	if problem.Is(err, problem.Timeout) {
+		_, err = l.Propose(testContext(t), batch)
+	}
+	if err != nil {
 		t.Error(err)
 	}
 }

@@ -25,13 +25,20 @@ type crashRig struct {
 
 func openRig(t *testing.T, fs *vfs.MemFS) *crashRig {
 	t.Helper()
-	r := &crashRig{fs: fs, durable: new(atomic.Uint64), applied: new(atomic.Uint64)}
-	m, err := New(Options{
-		Backend: func(before func() error) (storage.Backend, error) {
-			return pebble.Open(pebble.Options{Dir: "state", FS: fs, BeforeDurable: before, MemtableBytes: 24 << 10})
-		},
-		IdempotencyKeys: 5,
+	r := openRigOver(t, func(before func() error) (storage.Backend, error) {
+		return pebble.Open(pebble.Options{Dir: "state", FS: fs, BeforeDurable: before, MemtableBytes: 24 << 10})
 	})
+	r.fs = fs
+	return r
+}
+
+// backendOpener is Options.Backend.
+type backendOpener func(beforeDurable func() error) (storage.Backend, error)
+
+func openRigOver(t *testing.T, open backendOpener) *crashRig {
+	t.Helper()
+	r := &crashRig{durable: new(atomic.Uint64), applied: new(atomic.Uint64)}
+	m, err := New(Options{Backend: open, IdempotencyKeys: 5})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -109,6 +109,23 @@ func TestDraftRefusals(t *testing.T) {
 	}
 }
 
+// TestLongKey: what a backend could not store is refused before it is in the log.
+func TestLongKey(t *testing.T) {
+	l := newLedger(t)
+	def := usersTable(1)
+	def.Versions[0].Key = []int{1}
+	def.Versions[0].Columns[1].NotNull = true
+	users := l.createTable(def)
+	fits := strings.Repeat("x", maxKey-2) // a text ends with two bytes
+	l.mustWrite(l.row(users, Insert, big(1), str(fits), big(1)))
+	if _, err := users.NewRow(Insert, []expr.Value{big(1), str(fits + "x"), big(1)}); !problem.Is(err, problem.OutOfRange) {
+		t.Errorf("NewRow: %v", err)
+	}
+	if _, err := users.OfKey(Remove, []expr.Value{str(fits + "x")}); !problem.Is(err, problem.OutOfRange) {
+		t.Errorf("OfKey: %v", err)
+	}
+}
+
 func TestDraftKeyed(t *testing.T) {
 	l := newLedger(t)
 	def := draftTable(t, User)

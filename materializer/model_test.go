@@ -99,9 +99,12 @@ func drawMutation(t *rapid.T, l *ledger, users *Table) modelMutation {
 }
 
 // TestModel applies random batches to the materializer and to maps. The changes, folded, must give the rows too.
-func TestModel(t *testing.T) {
+func TestModel(t *testing.T) { testModel(t, func() *ledger { return newLedger(t) }) }
+
+func testModel(t *testing.T, open func() *ledger) {
+	t.Helper()
 	rapid.Check(t, func(rt *rapid.T) {
-		l := newLedger(t)
+		l := open()
 		users := l.createTable(usersTable(2))
 		m := &model{rows: map[int64]modelRow{}, ends: map[log.PartitionID]int64{}}
 		for range rapid.IntRange(1, 12).Draw(rt, "batches") {

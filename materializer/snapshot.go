@@ -43,8 +43,11 @@ func (m *Materializer) Save(view any, w io.Writer, stop <-chan struct{}) error {
 	if closing := v.Close(); err == nil {
 		err = closing
 	}
-	if err == nil || errors.Is(err, statemachine.ErrSnapshotStopped) {
+	switch {
+	case err == nil || errors.Is(err, statemachine.ErrSnapshotStopped):
 		return err
+	case errors.Is(err, storage.ErrStale):
+		return fmt.Errorf("save snapshot: %w: %w", statemachine.ErrSnapshotAborted, err) // the next attempt may be luckier
 	}
 	return fmt.Errorf("save snapshot: %w", err)
 }

@@ -168,8 +168,21 @@ func (t *Table) OfKey(op MutationOp, key []expr.Value) (Mutation, error) {
 		return Mutation{}, err
 	}
 	m := Mutation{Op: op, Schema: t.Schema().Version, Version: AnyVersion, Partition: log.Partition{Table: t.ID, ID: p}}
-	m.Key, err = EncodeKey(nil, key)
-	return m, err
+	if m.Key, err = EncodeKey(nil, key); err != nil {
+		return m, err
+	}
+	return m, t.checkKey(m.Key)
+}
+
+// maxKey is the longest encoded key in bytes that a row may have: what every backend takes.
+const maxKey = storage.MaxKey
+
+func (t *Table) checkKey(key []byte) error {
+	if len(key) <= maxKey {
+		return nil
+	}
+	return problem.New(problem.OutOfRange, "a key of %s has at most %d bytes, not %d", t.QualifiedName(), maxKey, len(key)).
+		WithHint("make a digest of the value the key, and keep the value in a column that is no key")
 }
 
 // address encodes the key of a row of the newest schema and finds its partition. It gives what EncodeKey and PartitionOf give, in one go where the
@@ -192,7 +205,7 @@ func (t *Table) address(row []expr.Value) (key []byte, p log.PartitionID, err er
 			}
 		}
 	}
-	return bytes.Clone(buf), t.partitionOfHash(hashed), nil
+	return bytes.Clone(buf), t.partitionOfHash(hashed), t.checkKey(buf)
 }
 
 func (t *Table) partitionOfHash(columns []byte) log.PartitionID {

@@ -89,6 +89,10 @@ func explain(t *Table, err error) error {
 		}
 		return problem.New(problem.UnknownTable, "table %s does not exist", t.QualifiedName()).Because(err)
 	}
+	if errors.Is(err, storage.ErrStale) {
+		return problem.New(problem.Overloaded, "%s changed too much while it was read", t.QualifiedName()).
+			WithHint("read it again, fewer rows at a time").Because(err)
+	}
 	return fmt.Errorf("read %s: %w", t.QualifiedName(), err)
 }
 

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"path/filepath"
 	"slices"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -14,12 +13,7 @@ import (
 	"kalamlog.dev/kalam/internal/config"
 	"kalamlog.dev/kalam/log"
 	"kalamlog.dev/kalam/materializer"
-	"kalamlog.dev/kalam/materializer/storage"
-	"kalamlog.dev/kalam/materializer/storage/pebble"
 )
-
-// stateFolder holds the current rows, below the data directory.
-const stateFolder = "state"
 
 // core is the log and the state folded from it: what the server and the offline tools both open.
 type core struct {
@@ -32,7 +26,7 @@ type core struct {
 // ever acknowledged is applied; of a node of a cluster without its peers, what its last checkpoint covers.
 func openCore(ctx context.Context, settings config.Config, p *peers, now clock.Clock, logger *slog.Logger, r prometheus.Registerer) (*core, error) {
 	m, err := materializer.New(materializer.Options{
-		Backend:         pebbleIn(filepath.Join(settings.Server.Data, stateFolder), int64(settings.Storage.Cache), logger),
+		Backend:         openState(settings, p.identity.Replica, logger),
 		Clock:           now,
 		Logger:          logger.With("part", "materializer"),
 		Registerer:      r,
@@ -102,12 +96,6 @@ func (c *core) followDrops(logger *slog.Logger) error {
 		}
 	})
 	return nil
-}
-
-func pebbleIn(dir string, cache int64, logger *slog.Logger) func(func() error) (storage.Backend, error) {
-	return func(beforeDurable func() error) (storage.Backend, error) {
-		return pebble.Open(pebble.Options{Dir: dir, CacheBytes: cache, BeforeDurable: beforeDurable, Logger: logger.With("part", "state")})
-	}
 }
 
 // close checkpoints and closes the log and the state.

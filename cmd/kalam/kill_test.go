@@ -10,6 +10,7 @@ import (
 	"math/rand/v2"
 	"net/http"
 	"net/url"
+	"os"
 	"os/exec"
 	"strconv"
 	"strings"
@@ -22,21 +23,40 @@ import (
 
 	"kalamlog.dev/kalam/api/wire"
 	"kalamlog.dev/kalam/internal/process"
+	"kalamlog.dev/kalam/materializer/storage/redis/redistest"
 )
 
 const (
-	kills       = 20
-	killClients = 4
+	kills        = 20
+	killsBackend = 6 // of each backend but the default
+	killClients  = 4
 )
 
 // TestKill kills the server with SIGKILL at random moments under load, sometimes while it is still starting, and checks after each
 // restart: nothing acknowledged is lost and no retry is applied twice (P1, P3), offsets are dense and what was read once
 // is read again (P2), a live query resumes without gap or repetition (P5), flushes count each row
 // once (P8), and the state is the fold of the log (P9).
-func TestKill(t *testing.T) {
-	seed := testSeed(t)
+func TestKill(t *testing.T) { newKillRig(t).run(kills) }
+
+// TestKillBbolt is TestKill with the state in bbolt.
+func TestKillBbolt(t *testing.T) {
+	newKillRig(t, "KALAM_STORAGE_BACKEND=bbolt").run(killsBackend)
+}
+
+// TestKillRedis is TestKill with the state in a Redis server, which is killed and started again too.
+func TestKillRedis(t *testing.T) {
+	server := redistest.Start(t, redistest.Durable...)
+	k := newKillRig(t, "KALAM_STORAGE_BACKEND=redis", "KALAM_STORAGE_REDIS="+server.URL())
+	k.between = func() {
+		server.Kill()
+		server.Restart()
+	}
+	k.run(killsBackend)
+}
+
+func (k *killRig) run(kills int) {
+	t, seed := k.t, testSeed(k.t)
 	rnd := rand.New(rand.NewPCG(seed, 0))
-	k := newKillRig(t)
 	k.start()
 	k.sql(`CREATE SCHEMA crash; CREATE TABLE crash.items (id TEXT PRIMARY KEY, n BIGINT NOT NULL, note TEXT)`)
 	for i := range killClients {
@@ -51,6 +71,9 @@ func TestKill(t *testing.T) {
 		k.collect(live)
 		if rnd.IntN(3) == 0 {
 			k.killWhileStarting(time.Duration(rnd.IntN(300)) * time.Millisecond)
+		}
+		if k.between != nil {
+			k.between()
 		}
 		k.verify()
 		k.start()
@@ -75,6 +98,7 @@ func TestKill(t *testing.T) {
 type killRig struct {
 	t       *testing.T
 	options process.Options
+	between func() // called while the server is down; may be nil
 	server  *process.Server
 	clients []*killClient
 	topic   map[int32][]record // by partition, every change as Kafka showed it
@@ -88,11 +112,12 @@ type record struct {
 	n  int64
 }
 
-func newKillRig(t *testing.T) *killRig {
+// newKillRig takes settings of the server as variables.
+func newKillRig(t *testing.T, env ...string) *killRig {
 	t.Helper()
 	return &killRig{
 		t:       t,
-		options: process.Options{Binary: kalamBinary(t), Data: t.TempDir(), HTTP: freeAddress(t), Kafka: freeAddress(t)},
+		options: process.Options{Binary: kalamBinary(t), Data: t.TempDir(), Env: env, HTTP: freeAddress(t), Kafka: freeAddress(t)},
 		topic:   map[int32][]record{},
 		live:    map[int32][]record{},
 	}
@@ -128,7 +153,9 @@ func (k *killRig) killWhileStarting(after time.Duration) {
 // verify folds the log of the stopped server again and compares it with its state.
 func (k *killRig) verify() {
 	k.t.Helper()
-	out, err := exec.CommandContext(k.t.Context(), k.options.Binary, "verify", "--data", k.options.Data).CombinedOutput()
+	cmd := exec.CommandContext(k.t.Context(), k.options.Binary, "verify", "--data", k.options.Data)
+	cmd.Env = append(os.Environ(), k.options.Env...)
+	out, err := cmd.CombinedOutput()
 	if err != nil {
 		k.t.Fatalf("kalam verify: %v\n%s", err, out)
 	}

@@ -96,10 +96,20 @@ type Limits struct {
 	IdempotencyAge time.Duration `koanf:"idempotency_age" doc:"how long idempotency keys are remembered"`
 }
 
+// The values of Storage.Backend.
+const (
+	BackendPebble = "pebble"
+	BackendBbolt  = "bbolt"
+	BackendRedis  = "redis"
+)
+
 // Storage says what holds the current rows and the log.
 type Storage struct {
-	Backend           string     `koanf:"backend" doc:"what holds the current rows; this version has pebble"`
-	Cache             size.Bytes `koanf:"cache" doc:"memory for blocks of the current rows, filled as they are read"`
+	Backend           string     `koanf:"backend" doc:"what holds the current rows: pebble, bbolt or redis; a data directory keeps the one it was made with"`
+	Redis             string     `koanf:"redis" doc:"the server of the backend redis: redis://[user:password@]host:port/db, rediss://... for TLS, or unix:///path"`
+	RedisPrefix       string     `koanf:"redis_prefix" doc:"what begins the keys there, before a slash and the number of the replica, which is the node_id until a node is replaced"`
+	Cache             size.Bytes `koanf:"cache" doc:"memory for blocks of the current rows, filled as they are read; of the backend pebble"`
+	UndoBytes         size.Bytes `koanf:"undo_bytes" doc:"memory for replaced rows that long reads still need; past it the oldest read fails; of the backends bbolt and redis"`
 	SegmentBytes      size.Bytes `koanf:"segment_bytes" doc:"size at which a log segment is sealed"`
 	DefaultPartitions int        `koanf:"default_partitions" doc:"partitions of a table created without WITH (partitions = n)"`
 }
@@ -126,7 +136,7 @@ func Default() Config {
 			Body: 64 << 20, Row: 4 << 20, InFlight: 512, ClientTimeout: time.Minute, QueryMemory: 1 << 30,
 			Subscriber: 1 << 20, IdempotencyMax: 1_000_000, IdempotencyAge: 24 * time.Hour,
 		},
-		Storage: Storage{Backend: "pebble", Cache: 64 << 20, SegmentBytes: 64 << 20, DefaultPartitions: 4},
+		Storage: Storage{Backend: BackendPebble, RedisPrefix: "kalam", Cache: 64 << 20, UndoBytes: 128 << 20, SegmentBytes: 64 << 20, DefaultPartitions: 4},
 		Log:     Log{Level: "info", Format: "text"},
 	}
 }

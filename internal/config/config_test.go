@@ -109,7 +109,8 @@ oidc = "x"
 peers = ["1=a:1", "1=b:1", "2=a:1", "x=c:2", "3=d"]
 groups = 3
 [storage]
-backend = "redis"
+backend = "redsi"
+redis_prefix = "a b"
 [session_cache]
 ttl_seconds = 5
 [log]
@@ -130,7 +131,7 @@ level = "debgu"
 		"cluster.peers: nodes 1 and 2 have the same address",
 		`cluster.peers: "x=c:2" is no peer`,
 		`cluster.peers: "d" is no address`,
-		"cluster.groups: ", `storage.backend: this version has the backend "pebble" only`, "session_cache: ",
+		"cluster.groups: ", `storage.backend: "redsi" is not one of pebble, bbolt, redis; did you mean redis?`, `storage.redis_prefix: "a b"`, "session_cache: ",
 		`log.level: "debgu" is not one of debug, info, warn, error; did you mean debug?`,
 		"unknown variable KALAM_SERVER_KAFFKA; did you mean KALAM_SERVER_KAFKA?",
 		"KALAM_FLUSH_ROWS: want a whole number",
@@ -141,6 +142,29 @@ level = "debgu"
 	}
 	if t.Failed() {
 		t.Log(err)
+	}
+}
+
+func TestRedis(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct{ backend, address, fault string }{
+		{BackendRedis, "redis://127.0.0.1:6379/0", ""},
+		{BackendRedis, "rediss://user:secret@redis.example:6379", ""},
+		{BackendRedis, "unix:///run/redis/socket?db=2", ""},
+		{BackendBbolt, "", ""},
+		{BackendRedis, "", "storage.redis: the backend redis needs"},
+		{BackendPebble, "redis://127.0.0.1:6379", "storage.redis: the backend is pebble"},
+		{BackendRedis, "user:secret@host", "storage.redis: this is no address"},
+	} {
+		c := Default()
+		c.Storage.Backend, c.Storage.Redis = tt.backend, tt.address
+		err := c.Validate()
+		if (err == nil) != (tt.fault == "") || err != nil && !strings.Contains(err.Error(), tt.fault) {
+			t.Errorf("%s at %q: %v, want %q", tt.backend, tt.address, err, tt.fault)
+		}
+		if err != nil && strings.Contains(err.Error(), "secret") {
+			t.Errorf("the fault shows a password: %v", err)
+		}
 	}
 }
 

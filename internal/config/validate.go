@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -102,6 +103,7 @@ func (c Config) ranges() []error {
 	between("limits.idempotency_max", int64(c.Limits.IdempotencyMax), 1, 1e9)
 	between("limits.idempotency_age (nanoseconds)", int64(c.Limits.IdempotencyAge), 1e9, 1<<62)
 	between("storage.cache", int64(c.Storage.Cache), 1<<20, large)
+	between("storage.undo_bytes", int64(c.Storage.UndoBytes), 1<<20, large)
 	between("storage.segment_bytes", int64(c.Storage.SegmentBytes), 1<<20, 4<<30)
 	between("storage.default_partitions", int64(c.Storage.DefaultPartitions), 1, 1024)
 	between("server.shutdown_timeout (nanoseconds)", int64(c.Server.ShutdownTimeout), 1e6, 1<<62)
@@ -118,8 +120,32 @@ func (c Config) choices() []error {
 	if c.Server.Data == "" {
 		faults = append(faults, errors.New("server.data: a data directory is needed"))
 	}
+	oneOf("storage.backend", c.Storage.Backend, BackendPebble, BackendBbolt, BackendRedis)
+	faults = append(faults, c.Storage.redis()...)
 	oneOf("log.level", c.Log.Level, "debug", "info", "warn", "error")
 	oneOf("log.format", c.Log.Format, "text", "json")
+	return faults
+}
+
+var (
+	redisAddress = regexp.MustCompile(`^(redis|rediss)://[^/]+(/.*)?$|^unix:///.+$`)
+	redisPrefix  = regexp.MustCompile(`^[a-zA-Z0-9/_.-]{1,50}$`)
+)
+
+// redis checks the settings of the backend redis. Faults do not show the address, which may hold a password.
+func (s Storage) redis() []error {
+	var faults []error
+	switch {
+	case s.Backend == BackendRedis && s.Redis == "":
+		faults = append(faults, errors.New("storage.redis: the backend redis needs the address of a server, such as redis://127.0.0.1:6379/0"))
+	case s.Backend != BackendRedis && s.Redis != "":
+		faults = append(faults, fmt.Errorf("storage.redis: the backend is %s; set storage.backend = %q, or remove the key", s.Backend, BackendRedis))
+	case s.Redis != "" && !redisAddress.MatchString(s.Redis):
+		faults = append(faults, errors.New("storage.redis: this is no address: want redis://host:port/db, rediss://host:port/db or unix:///path"))
+	}
+	if !redisPrefix.MatchString(s.RedisPrefix) {
+		faults = append(faults, fmt.Errorf("storage.redis_prefix: %q is not 1 to 50 letters, digits and /_.-", s.RedisPrefix))
+	}
 	return faults
 }
 
@@ -134,6 +160,5 @@ func (c Config) unavailable() []error {
 	d := Default()
 	refuse(c.Cluster.Groups != d.Cluster.Groups, "cluster.groups: this version has exactly one Raft group; remove the key or set it to 1")
 	refuse(c.SessionCache != d.SessionCache, "session_cache: this version has no session cache to bound; remove the section")
-	refuse(c.Storage.Backend != d.Storage.Backend, "storage.backend: this version has the backend %q only, not %q", d.Storage.Backend, c.Storage.Backend)
 	return faults
 }

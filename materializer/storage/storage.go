@@ -18,8 +18,14 @@ var (
 	ErrNotFound    = errors.New("storage: key not found")
 	ErrNoPartition = errors.New("storage: no such partition")
 	ErrName        = errors.New("storage: a partition name has 1 to 64 bytes of [a-z0-9/_-]")
+	ErrKey         = errors.New("storage: a key has up to 32,752 bytes") // backends without that limit may take longer ones
 	ErrClosed      = errors.New("storage: backend is closed")
+	ErrDamaged     = errors.New("storage: damaged")                             // what was stored is not what is read
+	ErrStale       = errors.New("storage: too much was written since it began") // a snapshot or scan that its backend had to give up
 )
+
+// MaxKey is the longest key in bytes that every backend takes.
+const MaxKey = 32<<10 - 16
 
 // Check returns ErrName if p is not a valid name.
 func (p PartitionName) Check() error {

@@ -14,6 +14,7 @@ import (
 	"github.com/cockroachdb/pebble/v2/vfs"
 
 	"kalamlog.dev/kalam/materializer/storage"
+	"kalamlog.dev/kalam/materializer/storage/floor"
 )
 
 // Backend implements storage.Backend over one Pebble store.
@@ -115,6 +116,28 @@ func (b *Backend) usable() error {
 	}
 }
 
+// checkFloor refuses a store that Pebble has taken back to an older state: it takes a MANIFEST record that it cannot read for the end of the file.
+func (b *Backend) checkFloor() error {
+	v, closer, err := b.db.Get(generationKey())
+	switch {
+	case errors.Is(err, pebbledb.ErrNotFound):
+	case err != nil:
+		return fmt.Errorf("read generation: %w", err)
+	case len(v) != 8:
+		return errors.Join(errors.New("damaged generation"), closer.Close())
+	default:
+		b.generation = binary.LittleEndian.Uint64(v)
+		if err := closer.Close(); err != nil {
+			return fmt.Errorf("read generation: %w", err)
+		}
+	}
+	at, err := floor.Read(b.fs, b.dir)
+	if err != nil {
+		return err
+	}
+	return floor.Check(b.fs, b.dir, at, b.generation)
+}
+
 func (b *Backend) loadPartitions() error {
 	set := partitionSet{}
 	it, err := b.db.NewIter(&pebbledb.IterOptions{LowerBound: registryKey(""), UpperBound: []byte{registryPrefix, registryTag + 1}})
@@ -204,7 +227,7 @@ func (b *Backend) Sync() error {
 		return b.failure
 	}
 	b.generation = generation
-	if err := writeFloor(b.fs, b.dir, generation); err != nil {
+	if err := floor.Write(b.fs, b.dir, generation); err != nil {
 		b.fail(err)
 		return err
 	}

@@ -1,6 +1,7 @@
 package pebble
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"math/rand/v2"
@@ -113,7 +114,12 @@ func readFile(t *testing.T, fs vfs.FS, name string) []byte {
 
 func replaceFile(t *testing.T, fs vfs.FS, name string, content []byte) {
 	t.Helper()
-	if err := writeSynced(fs, name, content); err != nil {
+	f, err := fs.Create(name, vfs.WriteCategoryUnspecified)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = f.Write(content)
+	if err := errors.Join(err, f.Close()); err != nil {
 		t.Fatal(err)
 	}
 }
