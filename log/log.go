@@ -45,6 +45,10 @@ type Options struct {
 	CheckpointBytes    int64         // bytes of entries after which a checkpoint is made, default 128 MiB
 	CheckpointInterval time.Duration // how long the last entries wait for a checkpoint, default 5 s
 	MinFreeBytes       uint64        // free disk space below which writes are refused, default 256 MiB
+
+	// PeersFull reports that a write would wait for nodes whose disks are full: writes are then refused as on a full disk of this node's own.
+	// It is asked before each write. Default: none are.
+	PeersFull func() bool
 }
 
 func (o *Options) setDefaults() {
@@ -114,6 +118,7 @@ type Log struct {
 	metrics *metrics
 	keeper  *keeper
 	leader  leadership
+	space   *space
 
 	checkpointing chan struct{} // holds a token while a checkpoint is made
 
@@ -130,22 +135,35 @@ type Receipt struct {
 // Propose commits batch and returns when it is applied here. On return the batch survives the loss of any minority of
 // nodes. Many callers share an entry and a sync. Propose does not retain batch.
 //
-// A *problem.Error Timeout means that the outcome is unknown. BodyTooLarge, Overloaded, Cancelled and ShuttingDown mean
+// A *problem.Error Timeout means that the outcome is unknown. BodyTooLarge, DiskFull, Overloaded, Cancelled and ShuttingDown mean
 // that nothing was written.
 func (l *Log) Propose(ctx context.Context, batch []byte) (Receipt, error) {
 	l.metrics.proposals.Inc()
 	if l.options.Offline {
 		return Receipt{}, problem.New(problem.Unsupported, "the log is open for reading alone")
 	}
-	if err := l.keeper.full(); err != nil {
+	if err := l.space.admit(ctx, len(batch)); err != nil {
 		l.metrics.refused.Inc()
 		return Receipt{}, err
 	}
+	defer l.space.done(len(batch))
 	r, err := l.sender.propose(ctx, batch)
 	if err != nil {
 		l.metrics.refused.Inc()
 	}
 	return r, err
+}
+
+// DiskFull reports whether this node refuses writes because its disk is nearly full. Peers that would have to store what a leader
+// commits can be told by it (Options.PeersFull): Raft itself knows no refusal.
+func (l *Log) DiskFull() bool { return l.space.full() }
+
+// Room returns why nothing that can wait should be written to the data directory now, a *problem.Error DiskFull, or nil.
+func (l *Log) Room() error {
+	if !l.space.full() {
+		return nil
+	}
+	return errFull(l.options.Dir)
 }
 
 // Position returns how far this node has applied: everything up to it is readable here.

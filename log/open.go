@@ -84,6 +84,7 @@ func (l *Log) openStorage() (err error) {
 	if l.metrics, err = newMetrics(o.Registerer); err != nil {
 		return fmt.Errorf("register metrics: %w", err)
 	}
+	l.space = newSpace(o, l.metrics)
 	l.failure = newFailure(l.fail)
 	l.leader.init()
 	segments := o.FS.PathJoin(o.Dir, "segments")
@@ -98,6 +99,9 @@ func (l *Log) openStorage() (err error) {
 		return fmt.Errorf("register metrics: %w", err)
 	}
 	l.replica, err = openReplica(groupID, l.store, o.Fold, l.floor, l.failure, l.metrics, o.Clock)
+	if err == nil {
+		l.replica.wrote = l.space.wrote
+	}
 	return err
 }
 

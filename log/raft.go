@@ -5,12 +5,16 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
+	"strings"
+	"syscall"
 	"time"
 
 	"github.com/lni/dragonboat/v4"
 	"github.com/lni/dragonboat/v4/config"
 	"github.com/lni/dragonboat/v4/raftio"
 	"github.com/lni/dragonboat/v4/statemachine"
+
+	"kalamlog.dev/kalam/internal/problem"
 )
 
 // Raft settings that no option changes.
@@ -74,8 +78,27 @@ func raftPanic(g *logGuard, r any) error {
 	if g.refused != nil {
 		return g.refused
 	}
+	if e := faultOfDisk(r); e != nil {
+		return e
+	}
 	return &CorruptionError{Path: g.fs.lastOpened(g.dir), Err: fmt.Errorf("the raft log cannot be read: %s; if this node has peers, "+
 		"replace it with \"kalam cluster replace %d\", else restore a backup", firstLine(fmt.Sprint(r)), g.node)}
+}
+
+// faultOfDisk recognizes a panic for which the bytes on the disk are not to blame: nobody should remove them.
+func faultOfDisk(r any) error {
+	text := firstLine(fmt.Sprint(r))
+	for _, e := range []syscall.Errno{syscall.ENOSPC, syscall.EDQUOT, syscall.EIO, syscall.EROFS, syscall.EACCES, syscall.EPERM, syscall.EMFILE, syscall.ENFILE} {
+		if !strings.Contains(text, e.Error()) {
+			continue
+		}
+		if e == syscall.ENOSPC || e == syscall.EDQUOT {
+			return problem.New(problem.DiskFull, "the disk is too full to open the raft log").
+				WithHint("free about %d MiB", ballastBytes>>20).Because(e)
+		}
+		return fmt.Errorf("open raft log: %s: %w", text, e)
+	}
+	return nil
 }
 
 func hostConfig(o raftOptions) config.NodeHostConfig {

@@ -88,7 +88,7 @@ func TestOlderStoreGetsNewSystemTables(t *testing.T) {
 			t.Fatal(err)
 		}
 	}()
-	l := openLedger(t, fs, nil)
+	l := openLedger(t, fs)
 	users, err := l.m.Catalog().Table("app", "users")
 	if err != nil {
 		t.Fatal(err)

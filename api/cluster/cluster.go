@@ -29,6 +29,7 @@ type Log interface {
 	TransferLeader(ctx context.Context, r log.ReplicaID) error
 	Leader() log.Leader
 	Leads() bool
+	DiskFull() bool
 	Position() log.Position
 	Barrier(ctx context.Context) (log.Position, error)
 	End(p log.Partition) log.Offset
@@ -59,6 +60,8 @@ type Options struct {
 	Clock    clock.Clock    // default the machine's
 	Logger   *slog.Logger   // default discards
 	Version  string         // of the program
+	// FullPeers is kept true while no majority can be reached without a node whose disk is nearly full: log.Options.PeersFull. Required with Net.
+	FullPeers *atomic.Bool
 
 	Raft, HTTP, Kafka string // addresses that others reach this node at, "" for none
 }
@@ -100,6 +103,7 @@ func Open(ctx context.Context, o Options) (*Cluster, error) {
 			return nil, errors.Join(err, c.Close())
 		}
 		c.owned.Go(func() { c.files.tidy(life) })
+		c.owned.Go(func() { c.watch(life) })
 		o.Net.Handle(c.handler())
 		if !o.Identity.Voter {
 			c.owned.Go(func() { c.becomeVoter(life) })

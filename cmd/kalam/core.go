@@ -26,12 +26,10 @@ type core struct {
 // ever acknowledged is applied; of a node of a cluster without its peers, what its last checkpoint covers.
 func openCore(ctx context.Context, settings config.Config, p *peers, now clock.Clock, logger *slog.Logger, r prometheus.Registerer) (*core, error) {
 	m, err := materializer.New(materializer.Options{
-		Backend:         openState(settings, p.identity.Replica, logger),
-		Clock:           now,
-		Logger:          logger.With("part", "materializer"),
-		Registerer:      r,
-		IdempotencyKeys: settings.Limits.IdempotencyMax,
-		IdempotencyAge:  settings.Limits.IdempotencyAge.Microseconds(),
+		Backend:    openState(settings, p.identity.Replica, logger),
+		Clock:      now,
+		Logger:     logger.With("part", "materializer"),
+		Registerer: r,
 	})
 	if err != nil {
 		return nil, err
@@ -44,16 +42,18 @@ func openCore(ctx context.Context, settings config.Config, p *peers, now clock.C
 		Registerer:   r,
 		Identity:     p.identity,
 		SegmentBytes: int64(settings.Storage.SegmentBytes),
+		MinFreeBytes: uint64(settings.Limits.MinFree),
 	}
 	if p.net != nil {
-		o.Network = p.net
+		o.Network, o.PeersFull = p.net, p.full.Load
 	}
 	o.Offline = p.net == nil && len(p.identity.Members) != 1
 	l, err := log.Open(ctx, o)
 	if err != nil {
 		return nil, err
 	}
-	c := &core{materializer: m, log: l, writer: materializer.NewWriter(l)}
+	writer := materializer.NewWriter(l).Remembering(materializer.Memory{Keys: settings.Limits.IdempotencyMax, Age: settings.Limits.IdempotencyAge})
+	c := &core{materializer: m, log: l, writer: writer}
 	if o.Offline {
 		return c, nil
 	}

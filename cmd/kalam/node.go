@@ -146,19 +146,20 @@ func (n *node) openCore(ctx context.Context) (err error) {
 func (n *node) openCluster(ctx context.Context) (err error) {
 	n.store = objstore.NewDir(vfs.Default, n.config.Server.Data)
 	n.cluster, err = cluster.Open(ctx, cluster.Options{
-		Dir:      n.config.Server.Data,
-		Identity: n.peers.identity,
-		Log:      n.core.log,
-		State:    n.core.materializer,
-		Writer:   n.core.writer,
-		Net:      n.peers.net,
-		Book:     n.peers.book,
-		Store:    n.store,
-		Logger:   n.logger.With("part", "cluster"),
-		Version:  version,
-		Raft:     raftAddress(n.listeners.raft, n.config),
-		HTTP:     advertised(n.listeners.http, n.config),
-		Kafka:    advertised(n.listeners.kafka, n.config),
+		Dir:       n.config.Server.Data,
+		Identity:  n.peers.identity,
+		Log:       n.core.log,
+		State:     n.core.materializer,
+		Writer:    n.core.writer,
+		Net:       n.peers.net,
+		Book:      n.peers.book,
+		Store:     n.store,
+		FullPeers: &n.peers.full,
+		Logger:    n.logger.With("part", "cluster"),
+		Version:   version,
+		Raft:      raftAddress(n.listeners.raft, n.config),
+		HTTP:      advertised(n.listeners.http, n.config),
+		Kafka:     advertised(n.listeners.kafka, n.config),
 	})
 	if err != nil {
 		return fmt.Errorf("enter the cluster: %w", err)
@@ -182,6 +183,7 @@ func (n *node) openEngine(context.Context) (err error) {
 		MaxPlans:          n.config.QueryCache.MaxPlans,
 		Threads:           n.config.Limits.QueryThreads,
 		MemoryLimit:       fmt.Sprintf("%dKiB", n.config.Limits.QueryMemory>>10),
+		Room:              n.core.log.Room,
 		DefaultPartitions: n.config.Storage.DefaultPartitions,
 		DefaultSharding:   n.config.Sharding.DefaultStrategy,
 	})
@@ -202,7 +204,8 @@ func (n *node) openFlusher(context.Context) error {
 		Log:             n.core.log,
 		State:           n.core.materializer,
 		Writer:          n.core.writer,
-		Store:           n.store,
+		Store:           objstore.Guarded(n.store, n.core.log.Room),
+		Room:            n.core.log.Room,
 		Leads:           n.core.log.Leads,
 		Spread:          n.cluster.Files().Spread,
 		Strategies:      strategies,

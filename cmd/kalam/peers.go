@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net"
 	"strings"
+	"sync/atomic"
 
 	"kalamlog.dev/kalam/api/cluster"
 	"kalamlog.dev/kalam/internal/config"
@@ -18,7 +19,8 @@ import (
 type peers struct {
 	identity log.Identity
 	book     *peer.Book
-	net      *peer.Net // nil: the node is alone
+	net      *peer.Net   // nil: the node is alone
+	full     atomic.Bool // a majority of the nodes is short of disk space
 }
 
 // openPeers starts the listener for peers, if there is to be one, and finds the place of this node. It owns l.

@@ -90,9 +90,10 @@ func (u Usage) String() string {
 	return fmt.Sprintf("%d files, %d goroutines, %d MiB", u.Files, u.Goroutines, u.Resident>>20)
 }
 
-// What a server may hold more than before, when it is idle again: new tables have segments, and Go gives memory back late.
+// What a server may hold more than before, when it is idle again: it keeps up to 256 files of segments open, and Go gives memory back
+// late.
 const (
-	moreFiles      = 200
+	moreFiles      = 300
 	moreGoroutines = 100
 	moreResident   = 512 << 20
 )
