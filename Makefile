@@ -73,6 +73,17 @@ format: $(LINT) ## format all Go files
 bench: build data ## measure the paths of docs/benchmarks.md; takes minutes
 	$(GO) run ./bench -binary $(BIN) -dataset $(DATA)/package/data
 
+# SHORT=1: fewer faults, under four minutes. ONLY=kill-leader,... runs those; SEED= repeats what was drawn; NODES=1 runs one server.
+NODES ?= 3
+SEED  ?= 0
+
+.PHONY: chaos
+chaos: build ## break servers, networks and disks under load, and judge what clients were told; needs root
+	$(call need,ip,iproute2)
+	$(call need,nft,nftables)
+	$(GO) build -p $(JOBS) -o bin/kalam-chaos ./cmd/kalam-chaos
+	bin/kalam-chaos -binary $(BIN) -nodes $(NODES) -seed $(SEED) $(if $(SHORT),-short) $(if $(ONLY),-only $(ONLY))
+
 .PHONY: data
 data: $(DATA)
 

@@ -9,6 +9,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"kalamlog.dev/kalam/internal/clock"
 	"kalamlog.dev/kalam/internal/config"
 	"kalamlog.dev/kalam/log"
 	"kalamlog.dev/kalam/materializer"
@@ -23,9 +24,10 @@ type core struct {
 
 // openCore opens the data directory of settings, which it locks: a second process is refused. On return everything that was
 // ever acknowledged is applied; of a node of a cluster without its peers, what its last checkpoint covers.
-func openCore(ctx context.Context, settings config.Config, p *peers, logger *slog.Logger, r prometheus.Registerer) (*core, error) {
+func openCore(ctx context.Context, settings config.Config, p *peers, now clock.Clock, logger *slog.Logger, r prometheus.Registerer) (*core, error) {
 	m, err := materializer.New(materializer.Options{
 		Backend:    openState(settings, p.identity.Replica, logger),
+		Clock:      now,
 		Logger:     logger.With("part", "materializer"),
 		Registerer: r,
 	})
@@ -35,6 +37,7 @@ func openCore(ctx context.Context, settings config.Config, p *peers, logger *slo
 	o := log.Options{
 		Dir:          settings.Server.Data,
 		Fold:         m,
+		Clock:        now,
 		Logger:       logger.With("part", "log"),
 		Registerer:   r,
 		Identity:     p.identity,

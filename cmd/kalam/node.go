@@ -23,6 +23,7 @@ import (
 	"kalamlog.dev/kalam/flusher"
 	"kalamlog.dev/kalam/flusher/objstore"
 	"kalamlog.dev/kalam/flusher/shard"
+	"kalamlog.dev/kalam/internal/clock"
 	"kalamlog.dev/kalam/internal/config"
 	"kalamlog.dev/kalam/materializer"
 	"kalamlog.dev/kalam/query"
@@ -32,6 +33,7 @@ import (
 // node is a running server, all parts of it.
 type node struct {
 	config    config.Config
+	clock     clock.Clock
 	logger    *slog.Logger
 	metrics   *prometheus.Registry
 	peers     *peers
@@ -55,7 +57,11 @@ type listeners struct{ http, kafka, raft, pprof net.Listener }
 
 // openNode opens every part in the order in which they need each other. The doors are shut until serve.
 func openNode(ctx context.Context, c config.Config, logger *slog.Logger) (*node, error) {
-	n := &node{config: c, logger: logger, metrics: prometheus.NewRegistry(), ended: make(chan error, 3)}
+	now, err := clockOf(os.Getenv(config.EnvClockOffset))
+	if err != nil {
+		return nil, err
+	}
+	n := &node{config: c, clock: now, logger: logger, metrics: prometheus.NewRegistry(), ended: make(chan error, 3)}
 	if err := n.open(ctx); err != nil {
 		return nil, errors.Join(err, n.listeners.close(), n.stores.close())
 	}
@@ -130,7 +136,7 @@ func (n *node) openPeers(ctx context.Context) (err error) {
 }
 
 func (n *node) openCore(ctx context.Context) (err error) {
-	if n.core, err = openCore(ctx, n.config, n.peers, n.logger, n.metrics); err != nil {
+	if n.core, err = openCore(ctx, n.config, n.peers, n.clock, n.logger, n.metrics); err != nil {
 		return err
 	}
 	n.stores.add(n.core.close)
@@ -165,6 +171,7 @@ func (n *node) openCluster(ctx context.Context) (err error) {
 func (n *node) openEngine(context.Context) (err error) {
 	n.ids = materializer.NewIDs(uint64(n.config.Cluster.NodeID))
 	n.engine, err = query.New(query.Options{
+		Clock:             n.clock,
 		IDs:               n.ids,
 		Log:               n.core.log,
 		Materializer:      n.core.materializer,
@@ -193,6 +200,7 @@ func (n *node) openFlusher(context.Context) error {
 		return err
 	}
 	n.flusher, err = flusher.New(flusher.Options{
+		Clock:           n.clock,
 		Log:             n.core.log,
 		State:           n.core.materializer,
 		Writer:          n.core.writer,
@@ -229,6 +237,7 @@ func orNever[T int64 | time.Duration](v T) T {
 
 func (n *node) openDoors(context.Context) (err error) {
 	n.registry = subscribe.New(subscribe.Options{
+		Clock:        n.clock,
 		Log:          n.core.log,
 		Materializer: n.core.materializer,
 		Writer:       n.core.writer,
@@ -239,6 +248,7 @@ func (n *node) openDoors(context.Context) (err error) {
 	})
 	n.stores.add(n.registry.Close)
 	n.http, err = api.New(api.Options{
+		Clock:        n.clock,
 		Engine:       n.engine,
 		Registry:     n.registry,
 		Log:          n.core.log,
@@ -262,6 +272,7 @@ func (n *node) openDoors(context.Context) (err error) {
 		return err
 	}
 	o := kafka.Options{
+		Clock:        n.clock,
 		Log:          n.core.log,
 		Materializer: n.core.materializer,
 		Writer:       n.core.writer,

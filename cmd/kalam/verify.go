@@ -13,6 +13,7 @@ import (
 
 	"kalamlog.dev/kalam/flusher"
 	"kalamlog.dev/kalam/flusher/objstore"
+	"kalamlog.dev/kalam/internal/clock"
 	"kalamlog.dev/kalam/internal/config"
 	"kalamlog.dev/kalam/log"
 	"kalamlog.dev/kalam/materializer"
@@ -56,7 +57,7 @@ func verify(ctx context.Context, cmd *cobra.Command, c config.Config) (err error
 	if err != nil {
 		return fmt.Errorf("read whose data these are: %w", err)
 	}
-	core, err := openCore(ctx, c, &peers{identity: id}, newLogger(c, cmd.ErrOrStderr()), nil)
+	core, err := openCore(ctx, c, &peers{identity: id}, clock.System{}, newLogger(c, cmd.ErrOrStderr()), nil)
 	if err != nil {
 		return err
 	}
