@@ -91,11 +91,16 @@ func Open(ctx context.Context, o Options) (*Cluster, error) {
 	if err := c.identify(ctx); err != nil {
 		return nil, err
 	}
-	if err := c.register(ctx); err != nil {
+	err := c.register(ctx)
+	if err != nil && problem.As(err) == nil {
 		return nil, err
 	}
 	life, stop := context.WithCancel(context.Background())
 	c.stop = stop
+	if err != nil { // a full disk, say: it takes no writes and serves all the same
+		c.o.Logger.Warn("this node is not registered yet, trying again", "error", err)
+		c.owned.Go(func() { c.registerLater(life) })
+	}
 	c.owned.Go(func() { c.follow(life) })
 	if o.Net != nil {
 		c.caller = newCaller(o.Net)
