@@ -20,10 +20,13 @@ import (
 // Raft settings that no option changes.
 const (
 	groupID       GroupID = 1
-	electionTicks         = 20        // the least without a word from the leader before another is elected; dragonboat draws up to twice as many
-	soloTicks             = 10        // the same for a node alone, which waits for itself at every start
-	engineWorkers         = 4         // can never be changed for an existing directory
-	entryBuffer           = 256 << 10 // tan keeps 16 of them; a larger update allocates
+	electionTicks         = 20 // the least without a word from the leader before another is elected; dragonboat draws up to twice as many
+	// Each answer to a heartbeat by a follower that lags has the leader read what it lacks and send it again, until the first of it is acknowledged. On a
+	// slow disk a heartbeat a tick kept the leader busy until it was deposed.
+	heartbeatTicks = 4
+	soloTicks      = 10        // the same for a node alone, which waits for itself at every start
+	engineWorkers  = 4         // can never be changed for an existing directory
+	entryBuffer    = 256 << 10 // tan keeps 16 of them; a larger update allocates
 )
 
 // raftOptions is what a group is started with.
@@ -129,9 +132,9 @@ func hostConfig(o raftOptions) config.NodeHostConfig {
 }
 
 func groupConfig(o raftOptions) config.Config {
-	ticks := uint64(electionTicks)
+	ticks, heartbeat := uint64(electionTicks), uint64(heartbeatTicks)
 	if o.network == nil {
-		ticks = soloTicks
+		ticks, heartbeat = soloTicks, 1
 	}
 	return config.Config{
 		ReplicaID:           uint64(o.identity.Replica),
@@ -140,7 +143,7 @@ func groupConfig(o raftOptions) config.Config {
 		CheckQuorum:         true,
 		PreVote:             true,
 		ElectionRTT:         ticks,
-		HeartbeatRTT:        1,
+		HeartbeatRTT:        heartbeat,
 		OrderedConfigChange: true,
 		MaxInMemLogSize:     o.inMemory,
 		// Snapshots are requested by Log.Checkpoint alone: one mechanism, with the Fold synced outside the apply loop first.
