@@ -51,15 +51,13 @@ func (b *bench) clusterWrites(ctx context.Context, n *nodes) (entry int, err err
 		return 0, err
 	}
 	b.report("bytes of a one-row Raft entry", float64(entry), "%d", entry)
-	for at, s := range map[string]*process.Server{"leader": n.servers[leader], "follower": n.servers[follower]} {
+	for i, at := range []string{"leader", "follower"} {
+		s := n.servers[[]int{leader, follower}[i]]
 		if err := latest(ctx, s); err != nil {
 			return 0, err
 		}
 		c := newClient(s.URL)
-		first := 1 << 10 // workers below were entryBytes's
-		if at == "follower" {
-			first = 2 << 10
-		}
+		first := (i + 1) << 10 // entryBytes's worker is below
 		next := make([]int, 64)
 		err := b.clients("3 nodes, write at the "+at, func(w, _ int) error {
 			next[w]++

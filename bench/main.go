@@ -78,6 +78,7 @@ func (b *bench) measurements() []measurement {
 		{"flush", b.flush},
 		{"scan", b.scan},
 		{"cluster", b.cluster},
+		{"failover", b.failover},
 		{"idle", b.idle},
 	}
 }
