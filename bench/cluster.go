@@ -143,6 +143,6 @@ func (b *bench) clusterBulk(ctx context.Context, n *nodes) error {
 		}
 	}
 	rate := float64(rows) / acknowledged.Seconds()
-	b.report("3 nodes, keyed bulk load rows/s", rate, "%.0f   (the last follower has it %.0f ms later)", rate, float64((time.Since(began)-acknowledged).Milliseconds()))
+	b.report("3 nodes, keyed bulk load rows/s", rate, "%.0f   (the last follower has it %.0f ms later)", rate, float64((time.Since(began) - acknowledged).Milliseconds()))
 	return nil
 }

@@ -79,6 +79,7 @@ func (b *bench) measurements() []measurement {
 		{"scan", b.scan},
 		{"cluster", b.cluster},
 		{"failover", b.failover},
+		{"restart", b.restart},
 		{"idle", b.idle},
 	}
 }

@@ -30,6 +30,7 @@ type nodes struct {
 	binary  string
 	dir     string
 	peers   string
+	pprof   map[int]string // addresses
 	servers map[int]*process.Server
 }
 
@@ -39,7 +40,7 @@ func (b *bench) three(ctx context.Context) (*nodes, error) {
 	if err != nil {
 		return nil, err
 	}
-	n := &nodes{binary: b.binary, dir: dir, servers: map[int]*process.Server{}}
+	n := &nodes{binary: b.binary, dir: dir, pprof: map[int]string{}, servers: map[int]*process.Server{}}
 	var peers []string
 	for i := range 3 {
 		address, err := freeAddress(ctx)
@@ -47,6 +48,9 @@ func (b *bench) three(ctx context.Context) (*nodes, error) {
 			return nil, err
 		}
 		peers = append(peers, fmt.Sprintf("%d=%s", i+1, address))
+		if n.pprof[i+1], err = freeAddress(ctx); err != nil {
+			return nil, err
+		}
 	}
 	n.peers = strings.Join(peers, ",")
 	var g errgroup.Group
@@ -87,7 +91,9 @@ func (n *nodes) launch(ctx context.Context, node int) (*process.Server, error) {
 	defer cancel()
 	return process.Start(ctx, process.Options{
 		Binary: n.binary, Data: filepath.Join(n.dir, strconv.Itoa(node)),
-		Env: append([]string{fmt.Sprintf("KALAM_CLUSTER_NODE_ID=%d", node), "KALAM_CLUSTER_PEERS=" + n.peers}, whenTold...),
+		Env: append([]string{
+			fmt.Sprintf("KALAM_CLUSTER_NODE_ID=%d", node), "KALAM_CLUSTER_PEERS=" + n.peers, "KALAM_SERVER_PPROF=" + n.pprof[node],
+		}, whenTold...),
 	})
 }
 

@@ -19,10 +19,12 @@ import (
 
 // Raft settings that no option changes.
 const (
-	groupID       GroupID = 1
-	electionTicks         = 10        // the least; dragonboat draws up to twice as many
-	engineWorkers         = 4         // can never be changed for an existing directory
-	entryBuffer           = 256 << 10 // tan keeps 16 of them; a larger update allocates
+	groupID         GroupID = 1
+	electionTicks           = 10        // the least; dragonboat draws up to twice as many
+	retransferTicks         = 2         // between two requests to hand over
+	settleTicks             = 3         // for an entry that a former leader forwards to the present one
+	engineWorkers           = 4         // can never be changed for an existing directory
+	entryBuffer             = 256 << 10 // tan keeps 16 of them; a larger update allocates
 )
 
 // raftOptions is what a group is started with.
