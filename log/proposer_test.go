@@ -150,7 +150,7 @@ type deafHost struct{ taken chan struct{} }
 
 func (h deafHost) Propose(*client.Session, []byte, time.Duration) (*dragonboat.RequestState, error) {
 	h.taken <- struct{}{}
-	return &dragonboat.RequestState{CompletedC: make(chan dragonboat.RequestResult)}, nil
+	return &dragonboat.RequestState{}, nil
 }
 
 // An entry that was on its way to a leader which another has followed is given up, but not before what that one took over is applied.
