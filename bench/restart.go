@@ -105,10 +105,10 @@ func fill(url string, from, to int) error {
 	c := newClient(url)
 	var g errgroup.Group
 	g.SetLimit(bulkWriters)
-	for ; from < to; from += bulkRows {
+	for at := from; at < to; at += bulkRows {
 		g.Go(func() error {
 			var body bytes.Buffer
-			for i := from; i < min(from+bulkRows, to); i++ {
+			for i := at; i < min(at+bulkRows, to); i++ {
 				body.Write(row(0, i))
 				body.WriteByte('\n')
 			}
