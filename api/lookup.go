@@ -26,7 +26,7 @@ func (s *Server) getRow(c echo.Context) error {
 	if err != nil {
 		return err
 	}
-	t, err := s.materializer.Catalog().Table(namespace, table)
+	t, err := s.engine.Table(r.Context(), namespace, table)
 	if err != nil {
 		return err
 	}

@@ -99,7 +99,7 @@ func (s *Server) rowDrafterOf(c echo.Context, caller identity.Caller) (*rowDraft
 	if err != nil {
 		return nil, err
 	}
-	t, err := s.materializer.Catalog().Table(c.Param("namespace"), c.Param("table"))
+	t, err := s.engine.Table(c.Request().Context(), c.Param("namespace"), c.Param("table"))
 	if err != nil {
 		return nil, err
 	}

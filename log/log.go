@@ -230,15 +230,15 @@ func (l *Log) Barrier(ctx context.Context) (Position, error) {
 // leader that is gone is never answered: it is asked again when there can be another.
 func askAgain[T any](ctx context.Context, l *Log, ask func(context.Context) (T, error)) (T, error) {
 	for {
-		once, cancel := context.WithTimeout(ctx, 2*electionTicks*l.options.RTT+time.Second)
-		v, err := ask(once)
-		cancel()
+		v, lost, err := askOnce(ctx, l, ask)
 		switch {
 		case err == nil:
 			return v, nil
 		case ctx.Err() != nil:
 			return v, context.Cause(ctx)
-		case !dragonboat.IsTempError(err) && !errors.Is(err, context.DeadlineExceeded), errors.Is(err, dragonboat.ErrClosed),
+		case lost:
+			continue
+		case !dragonboat.IsTempError(err) && !errors.Is(err, dragonboat.ErrTimeoutTooSmall), errors.Is(err, dragonboat.ErrClosed),
 			errors.Is(err, dragonboat.ErrShardClosed), l.store.over() != nil:
 			return v, err
 		}
@@ -248,6 +248,24 @@ func askAgain[T any](ctx context.Context, l *Log, ask func(context.Context) (T, 
 		case <-time.After(l.options.RTT):
 		}
 	}
+}
+
+// askOnce gives up when another leader is elected, or could have been; lost reports that it did.
+func askOnce[T any](ctx context.Context, l *Log, ask func(context.Context) (T, error)) (v T, lost bool, err error) {
+	elected := l.leader.another()
+	ctx, cancel := context.WithTimeout(ctx, 2*electionTicks*l.options.RTT)
+	defer cancel()
+	done := make(chan struct{})
+	defer close(done)
+	go func() {
+		select {
+		case <-elected:
+			cancel()
+		case <-done:
+		}
+	}()
+	v, err = ask(ctx)
+	return v, ctx.Err() != nil, err
 }
 
 // Start returns the first offset of p that is kept: the end if none is. It is the same on every node that has applied the same.

@@ -20,7 +20,8 @@ import (
 // Raft settings that no option changes.
 const (
 	groupID         GroupID = 1
-	electionTicks           = 10        // the least; dragonboat draws up to twice as many
+	electionTicks           = 20        // the least without a word from the leader before another is elected; dragonboat draws up to twice as many
+	soloTicks               = 10        // the same for a node alone, which waits for itself at every start
 	retransferTicks         = 2         // between two requests to hand over
 	settleTicks             = 3         // for an entry that a former leader forwards to the present one
 	engineWorkers           = 4         // can never be changed for an existing directory
@@ -130,13 +131,17 @@ func hostConfig(o raftOptions) config.NodeHostConfig {
 }
 
 func groupConfig(o raftOptions) config.Config {
+	ticks := uint64(electionTicks)
+	if o.network == nil {
+		ticks = soloTicks
+	}
 	return config.Config{
 		ReplicaID:           uint64(o.identity.Replica),
 		IsNonVoting:         !o.identity.Voter,
 		ShardID:             uint64(groupID),
 		CheckQuorum:         true,
 		PreVote:             true,
-		ElectionRTT:         electionTicks,
+		ElectionRTT:         ticks,
 		HeartbeatRTT:        1,
 		OrderedConfigChange: true,
 		MaxInMemLogSize:     o.inMemory,
@@ -204,7 +209,7 @@ func (l *Log) startRaft() (*dragonboat.NodeHost, error) {
 		create: func(uint64, uint64) statemachine.IOnDiskStateMachine {
 			return &machine{replica: l.replica, opened: opened}
 		},
-		events: &raftEvents{leader: &l.leader, removed: func() {
+		events: &raftEvents{leader: &l.leader, logger: o.Logger, removed: func() {
 			if l.store.over() == nil {
 				l.failure.fail(ErrRemoved)
 			}

@@ -91,11 +91,16 @@ func Open(ctx context.Context, o Options) (*Cluster, error) {
 	if err := c.identify(ctx); err != nil {
 		return nil, err
 	}
-	if err := c.register(ctx); err != nil {
+	err := c.register(ctx)
+	if err != nil && problem.As(err) == nil {
 		return nil, err
 	}
 	life, stop := context.WithCancel(context.Background())
 	c.stop = stop
+	if err != nil { // a full disk, say: it takes no writes and serves all the same
+		c.o.Logger.Warn("this node is not registered yet, trying again", "error", err)
+		c.owned.Go(func() { c.registerLater(life) })
+	}
 	c.owned.Go(func() { c.follow(life) })
 	if o.Net != nil {
 		c.caller = newCaller(o.Net)
@@ -128,12 +133,12 @@ func (c *Cluster) Close() error {
 	return nil
 }
 
-// settingCluster is the row of system.settings that holds the cluster's id.
-const settingCluster = "cluster_id"
+// propertyCluster is the row of system.cluster that holds the cluster's id.
+const propertyCluster = "cluster_id"
 
 // identify learns the id of the cluster, or gives it one, and remembers it.
 func (c *Cluster) identify(ctx context.Context) error {
-	id, err := c.setting(settingCluster)
+	id, err := c.property(propertyCluster)
 	if err != nil {
 		return err
 	}
@@ -158,8 +163,8 @@ func (c *Cluster) identify(ctx context.Context) error {
 
 // name proposes an id. Of several nodes that do the first wins.
 func (c *Cluster) name(ctx context.Context) (string, error) {
-	m, err := c.table(materializer.SystemSettings).NewRow(materializer.Insert,
-		[]expr.Value{expr.TextOf(settingCluster), expr.TextOf(uuid.NewString())})
+	m, err := c.table(materializer.SystemCluster).NewRow(materializer.Insert,
+		[]expr.Value{expr.TextOf(propertyCluster), expr.TextOf(uuid.NewString())})
 	if err == nil {
 		m.Miss = materializer.Skip
 		err = c.write(ctx, m)
@@ -167,11 +172,11 @@ func (c *Cluster) name(ctx context.Context) (string, error) {
 	if err != nil {
 		return "", fmt.Errorf("name the cluster: %w", err)
 	}
-	return c.setting(settingCluster)
+	return c.property(propertyCluster)
 }
 
-// setting returns a value of system.settings, "" if it is not set.
-func (c *Cluster) setting(name string) (value string, err error) {
+// property returns a value of system.cluster, "" if it is not set.
+func (c *Cluster) property(name string) (value string, err error) {
 	v, err := c.o.State.View()
 	if err != nil {
 		return "", fmt.Errorf("open view: %w", err)
@@ -181,12 +186,12 @@ func (c *Cluster) setting(name string) (value string, err error) {
 	if err != nil {
 		return "", err
 	}
-	row, err := v.Row(v.Catalog().TableByID(materializer.SystemSettings), 0, key)
+	row, err := v.Row(v.Catalog().TableByID(materializer.SystemCluster), 0, key)
 	if problem.Is(err, problem.KeyNotFound) {
 		return "", nil
 	}
 	if err != nil {
-		return "", fmt.Errorf("read system.settings: %w", err)
+		return "", fmt.Errorf("read system.cluster: %w", err)
 	}
 	return row.Row.Column(1).Str(), nil
 }

@@ -27,6 +27,8 @@ var fileKinds = []struct {
 	{"locks", regexp.MustCompile(`^(raft/|state/|raft/vm/\d+/tandb/)?LOCK$`), 0},
 	{"ballast", regexp.MustCompile(`^BALLAST$`), 0},
 	{"floor", regexp.MustCompile(`^floor$`), 6},
+	{"identity", regexp.MustCompile(`^node$`), 8},
+	{"state backend", regexp.MustCompile(`^state/BACKEND$`), 3},
 	{"host note", regexp.MustCompile(`^raft/HOST$`), 3},
 	{"raft host id", regexp.MustCompile(`^raft/NODEHOST\.ID$`), 3},
 	{"raft deployment", regexp.MustCompile(`^raft/dragonboat\.ds$`), 3},

@@ -115,6 +115,8 @@ func (w *writer) write(ctx context.Context, kind history.Kind, key string) *hist
 				delete(w.seen, op.Key)
 				return w.end(op, history.Fail, err)
 			}
+			// net/http sends a request with a key again by itself when its connection breaks: what was refused may be the second try.
+			unknown = unknown || idempotent
 		case history.Info:
 			unknown = true
 		}
