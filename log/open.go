@@ -34,10 +34,8 @@ func (l *Log) open(ctx context.Context) error {
 		return err
 	}
 	l.host = host
-	l.sender = newProposer(host, groupID, host.GetNoOPSession(uint64(groupID)), l.options.Clock, l.metrics, l.failure, &l.leader, proposerLimits{
-		entry: l.options.MaxEntryBytes, batch: l.options.MaxBatchBytes, queue: l.options.QueueBytes,
-		timeout: l.options.ProposeTimeout, senders: l.options.Senders, settle: 2 * electionTicks * l.options.RTT,
-	})
+	l.sender = l.newProposer()
+	l.sender.start(host.GetNoOPSession(uint64(groupID)))
 	if err := l.awaitLeader(ctx); err != nil {
 		return err
 	}
@@ -49,6 +47,17 @@ func (l *Log) open(ctx context.Context) error {
 	}
 	l.keeper = startKeeper(l)
 	return nil
+}
+
+func (l *Log) newProposer() *proposer {
+	o := &l.options
+	return &proposer{
+		host: l.host, group: groupID, clock: o.Clock, metrics: l.metrics, failure: l.failure, leader: &l.leader, barrier: l.Barrier,
+		limits: proposerLimits{
+			entry: o.MaxEntryBytes, batch: o.MaxBatchBytes, queue: o.QueueBytes, timeout: o.ProposeTimeout, senders: o.Senders,
+			settle: settleTicks * o.RTT,
+		},
+	}
 }
 
 // patience is how long awaitLeader waits before it says what it waits for, and between two sayings.

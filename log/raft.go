@@ -19,14 +19,17 @@ import (
 
 // Raft settings that no option changes.
 const (
-	groupID       GroupID = 1
-	electionTicks         = 20 // the least without a word from the leader before another is elected; dragonboat draws up to twice as many
+	groupID         GroupID = 1
+	electionTicks           = 20        // the least without a word from the leader before another is elected; dragonboat draws up to twice as many
+	soloTicks               = 10        // the same for a node alone, which waits for itself at every start
+	retransferTicks         = 2         // between two requests to hand over
+	settleTicks             = 3         // for an entry that a former leader forwards to the present one
+	engineWorkers           = 4         // can never be changed for an existing directory
+	entryBuffer             = 256 << 10 // tan keeps 16 of them; a larger update allocates
+
 	// Each answer to a heartbeat by a follower that lags has the leader read what it lacks and send it again, until the first of it is acknowledged. On a
 	// slow disk a heartbeat a tick kept the leader busy until it was deposed.
 	heartbeatTicks = 4
-	soloTicks      = 10        // the same for a node alone, which waits for itself at every start
-	engineWorkers  = 4         // can never be changed for an existing directory
-	entryBuffer    = 256 << 10 // tan keeps 16 of them; a larger update allocates
 )
 
 // raftOptions is what a group is started with.
