@@ -1,5 +1,5 @@
 # Kalam. `make help` lists the targets. Everything a target needs beyond Go, make and git it installs itself:
-# a C/C++ compiler (for DuckDB and the SQL parser), kcat and redis-server with apt when they are missing and one is root.
+# a C/C++ compiler (for DuckDB and the SQL parser), kcat, strace and redis-server with apt when they are missing and one is root.
 
 SHELL       := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
@@ -43,6 +43,9 @@ kcat:
 redis: export RUNLEVEL = 1
 redis:
 	$(call need,redis-server,redis-server)
+.PHONY: strace
+strace:
+	$(call need,strace,strace)
 
 .PHONY: build
 build: compiler ## build bin/kalam
@@ -53,7 +56,7 @@ demo: build data ## run the main job on real data, check every count, stop
 	$(GO) run ./cmd/kalam-demo -binary $(BIN) -dataset $(DATA)/package/data
 
 .PHONY: test
-test: build kcat redis ## run all tests
+test: build kcat redis strace ## run all tests
 	KALAM_BINARY=$(CURDIR)/$(BIN) $(GO) test -p $(JOBS) -timeout 12m ./...
 
 .PHONY: lint
@@ -69,6 +72,17 @@ format: $(LINT) ## format all Go files
 .PHONY: bench
 bench: build data ## measure the paths of docs/benchmarks.md; takes minutes
 	$(GO) run ./bench -binary $(BIN) -dataset $(DATA)/package/data
+
+# SHORT=1: fewer faults, under four minutes. ONLY=kill-leader,... runs those; SEED= repeats what was drawn; NODES=1 runs one server.
+NODES ?= 3
+SEED  ?= 0
+
+.PHONY: chaos
+chaos: build ## break servers, networks and disks under load, and judge what clients were told; needs root
+	$(call need,ip,iproute2)
+	$(call need,nft,nftables)
+	$(GO) build -p $(JOBS) -o bin/kalam-chaos ./cmd/kalam-chaos
+	bin/kalam-chaos -binary $(BIN) -nodes $(NODES) -seed $(SEED) $(if $(SHORT),-short) $(if $(ONLY),-only $(ONLY))
 
 .PHONY: data
 data: $(DATA)

@@ -2,6 +2,7 @@ package api
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"log/slog"
 	"net/http"
@@ -86,6 +87,10 @@ func classOfState(code problem.Code) class {
 		return class{http.StatusNotFound, "42704"}
 	case problem.MethodNotAllowed:
 		return class{http.StatusMethodNotAllowed, "08P01"}
+	case problem.NotAtomic:
+		return class{http.StatusBadRequest, "54000"}
+	case problem.DiskFull:
+		return class{http.StatusInsufficientStorage, "53100"}
 	case problem.Timeout:
 		return class{http.StatusGatewayTimeout, "57014"}
 	case problem.Cancelled:
@@ -138,10 +143,17 @@ func problemOfRouter(err *echo.HTTPError) *problem.Error {
 
 // wireError returns p as the client sees it.
 func wireError(p *problem.Error) wire.Error {
-	return wire.Error{
+	w := wire.Error{
 		Code: string(p.Code), Message: p.Message, Hint: p.Hint, SQLState: classOf(p.Code).sqlstate,
 		Position: p.Position, Statement: p.Statement, RowsKept: p.Kept,
 	}
+	if c := p.Conflict; c != nil {
+		w.Conflict = &wire.Conflict{Key: json.RawMessage(c.Key), Row: c.Row}
+		if c.Version != problem.NoVersion {
+			w.Conflict.CurrentVersion = &c.Version
+		}
+	}
+	return w
 }
 
 // describe turns err into what the client is told, and logs it if it is a fault of the server.

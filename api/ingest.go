@@ -9,9 +9,7 @@ import (
 
 	"github.com/cespare/xxhash/v2"
 
-	"kalamlog.dev/kalam/api/wire"
 	"kalamlog.dev/kalam/internal/problem"
-	"kalamlog.dev/kalam/log"
 	"kalamlog.dev/kalam/materializer"
 )
 
@@ -20,6 +18,12 @@ import (
 const (
 	chunkRows  = 1000
 	chunkBytes = 1 << 20 // of JSON; a larger row is a chunk of its own
+)
+
+// What a body that must be atomic may hold: it is one chunk, and one entry of the log takes no more.
+const (
+	atomicRows  = 100_000
+	atomicBytes = 15 << 20 // of JSON, and of rows as they are stored
 )
 
 // ingest writes the rows of one body, chunk by chunk, in order. While a chunk is being committed the next one is
@@ -31,25 +35,25 @@ type ingest struct {
 	write   func(ctx context.Context, b *materializer.Batch) (materializer.WriteReceipt, error)
 	key     string // idempotency key of the body, scoped; chunk n has key/n
 	caller  string
+	atomic  bool // the body is one chunk or is refused
 
 	seen    *xxhash.Digest // of everything before and in the current chunk
-	chunk   int            // number of the next chunk
+	cuts    int            // chunks so far
 	pending chan written   // of the chunk being committed, nil if none
 	kept    kept
 }
 
-// kept is what has been stored so far.
-type kept struct {
-	rows     int64
-	position log.Position
-	offsets  map[log.PartitionID]wire.OffsetRange
-	replayed bool
-	unknown  bool // whether the chunk after these rows was stored too
+// chunk is a part of a body on its way.
+type chunk struct {
+	batch       *materializer.Batch
+	first       int64  // place of its first row in the body, from 1
+	conditional []bool // by row: it has a precondition; nil if none has
+	size        int
 }
 
 // written is what became of a chunk.
 type written struct {
-	batch   *materializer.Batch
+	chunk   *chunk
 	receipt materializer.WriteReceipt
 	err     error
 }
@@ -64,15 +68,15 @@ func (in *ingest) chunks(ctx context.Context) error {
 	in.seen = xxhash.New()
 	row, err := in.rows.next()
 	for err == nil {
-		var batch *materializer.Batch
-		batch, row, err = in.cut(row)
-		if batch == nil {
+		var c *chunk
+		c, row, err = in.cut(row)
+		if c == nil {
 			return err
 		}
 		if failed := in.settle(); failed != nil {
 			return failed
 		}
-		in.propose(ctx, batch, err != nil)
+		in.propose(ctx, c, err != nil)
 	}
 	if errors.Is(err, io.EOF) {
 		return nil
@@ -80,34 +84,67 @@ func (in *ingest) chunks(ctx context.Context) error {
 	return err
 }
 
-// cut drafts rows into a batch until the chunk is full or the body ends (io.EOF); row is the first, and it returns
-// the first of the next chunk. A body that fails in the middle of a chunk gives no batch.
-func (in *ingest) cut(row []byte) (*materializer.Batch, []byte, error) {
-	batch := &materializer.Batch{Caller: in.caller}
-	size := 0
+// cut drafts rows into a chunk until it is full or the body ends (io.EOF); row is the first, and it returns the first
+// of the next chunk. A body that fails in the middle of a chunk gives none.
+func (in *ingest) cut(row []byte) (*chunk, []byte, error) {
+	c := &chunk{batch: &materializer.Batch{Caller: in.caller}, first: in.rows.rows}
 	var err error
-	for err == nil && len(batch.Mutations) < chunkRows && (size == 0 || size+len(row) <= chunkBytes) {
-		m, failed := in.drafter.draft(row)
-		if failed != nil {
+	for err == nil && in.fits(c, row) {
+		if failed := in.draft(c, row); failed != nil {
 			return nil, nil, inRow(in.rows.rows, failed)
 		}
-		if len(batch.Mutations) == 1 && in.drafter.conditional() {
-			return nil, nil, problem.New(problem.BadRequest, "If-Match and If-None-Match are for a body of one row")
-		}
-		batch.Mutations = append(batch.Mutations, m)
-		size += len(row)
 		in.fingerprint(row)
 		row, err = in.rows.next()
 	}
 	if err != nil && !errors.Is(err, io.EOF) {
 		return nil, nil, err
 	}
-	if in.key != "" {
-		batch.IdempotencyKey = in.key + "/" + strconv.Itoa(in.chunk)
-		batch.Fingerprint = in.sum(err != nil)
+	if in.atomic && err == nil {
+		return nil, nil, notAtomic()
 	}
-	in.chunk++
-	return batch, row, err
+	if in.key != "" {
+		c.batch.IdempotencyKey = in.key + "/" + strconv.Itoa(in.cuts)
+		c.batch.Fingerprint = in.sum(err != nil)
+	}
+	in.cuts++
+	return c, row, err
+}
+
+// fits reports whether c takes another row.
+func (in *ingest) fits(c *chunk, row []byte) bool {
+	rows, bytes := chunkRows, chunkBytes
+	if in.atomic {
+		rows, bytes = atomicRows, atomicBytes
+	}
+	return len(c.batch.Mutations) < rows && (c.size == 0 || c.size+len(row) <= bytes)
+}
+
+func notAtomic() *problem.Error {
+	return problem.New(problem.NotAtomic, "the body is too large to be written all or nothing: at most %d rows and %d MiB are", atomicRows, atomicBytes>>20).
+		WithHint("send less, or leave out atomic=true: the body is then written in several steps")
+}
+
+func (in *ingest) draft(c *chunk, row []byte) error {
+	m, conditional, err := in.drafter.draft(row)
+	if err != nil {
+		return err
+	}
+	if len(c.batch.Mutations) == 1 && in.drafter.cond.given() {
+		return problem.New(problem.BadRequest, "If-Match and If-None-Match are for a body of one row").
+			WithHint("give each row its %s", versionMember)
+	}
+	if conditional && c.conditional == nil {
+		c.conditional = make([]bool, len(c.batch.Mutations), len(c.batch.Mutations)+1)
+	}
+	if c.conditional != nil {
+		c.conditional = append(c.conditional, conditional)
+	}
+	c.batch.Mutations = append(c.batch.Mutations, m)
+	c.size += len(row)
+	if in.atomic {
+		c.size += max(0, len(m.Key)+len(m.Row)-len(row))
+	}
+	return nil
 }
 
 // fingerprint adds a row to what the idempotency key stands for.
@@ -131,12 +168,12 @@ func (in *ingest) sum(last bool) uint64 {
 	return d.Sum64()
 }
 
-// propose starts to write batch; settle waits for it. The last chunk of a body is written at once.
-func (in *ingest) propose(ctx context.Context, batch *materializer.Batch, last bool) {
+// propose starts to write c; settle waits for it. The last chunk of a body is written at once.
+func (in *ingest) propose(ctx context.Context, c *chunk, last bool) {
 	in.pending = make(chan written, 1)
 	write := func() {
-		receipt, err := in.write(ctx, batch)
-		in.pending <- written{batch, receipt, err}
+		receipt, err := in.write(ctx, c.batch)
+		in.pending <- written{c, receipt, err}
 	}
 	if last {
 		write()
@@ -154,45 +191,32 @@ func (in *ingest) settle() error {
 	in.pending = nil
 	if w.err != nil {
 		in.kept.unknown = problem.Is(w.err, problem.Timeout) || problem.As(w.err) == nil
-		return in.drafter.translate(w.err)
+		return in.refusal(w)
 	}
 	in.kept.add(w)
 	return nil
 }
 
-func (k *kept) add(w written) {
-	k.position = k.position.Max(w.receipt.Position)
-	k.replayed = w.receipt.Replayed
-	for i, a := range w.receipt.Applied {
-		if !a.Done || i >= len(w.batch.Mutations) {
-			continue
-		}
-		k.rows++
-		k.note(w.batch.Mutations[i].Partition.ID, uint64(a.Offset))
+// refusal says of a chunk's refusal which row of the body it is about, and names a broken precondition as such: a key
+// that is missing or exists is another error without one.
+func (in *ingest) refusal(w written) error {
+	p := problem.As(w.err)
+	if p == nil {
+		return w.err
 	}
-}
-
-func (k *kept) note(p log.PartitionID, offset uint64) {
-	if k.offsets == nil {
-		k.offsets = make(map[log.PartitionID]wire.OffsetRange)
+	if in.atomic && p.Code == problem.BodyTooLarge {
+		return notAtomic().Because(p)
 	}
-	r, ok := k.offsets[p]
-	if !ok {
-		r = wire.OffsetRange{First: offset, Last: offset}
+	var r *materializer.Refusal
+	if p.Conflict == nil || !errors.As(w.err, &r) {
+		return w.err
 	}
-	r.First, r.Last = min(r.First, offset), max(r.Last, offset)
-	k.offsets[p] = r
-}
-
-// reply says what is kept as the client sees it.
-func (k *kept) reply() wire.WriteReply {
-	offsets := make(map[string]wire.OffsetRange, len(k.offsets))
-	for p, r := range k.offsets {
-		offsets[strconv.Itoa(int(p))] = r
+	q := *p
+	conflict := *p.Conflict
+	conflict.Row = w.chunk.first + int64(r.Mutation)
+	q.Conflict = &conflict
+	if r.Mutation < len(w.chunk.conditional) && w.chunk.conditional[r.Mutation] {
+		q.Code, q.Hint = problem.VersionConflict, "read the row again and decide anew"
 	}
-	w := wire.WriteReply{RowCount: k.rows, Offsets: offsets}
-	if !k.position.IsZero() {
-		w.Position = k.position.String()
-	}
-	return w
+	return &q
 }

@@ -52,8 +52,6 @@ func (r *recorder) ingest(t *testing.T, body io.Reader, key string, cond precond
 	return &ingest{rows: newRowScanner(body, nil, 1<<20, false), drafter: d, write: r.write, key: key, caller: "root"}
 }
 
-func unconditional() precondition { return precondition{version: materializer.AnyVersion} }
-
 func rowsBody(n int) string {
 	var b strings.Builder
 	for i := range n {
@@ -66,7 +64,7 @@ func TestIngestCutsChunksInOrder(t *testing.T) {
 	t.Parallel()
 	for n, want := range map[int][]int{0: nil, 1: {1}, 999: {999}, 1000: {1000}, 1001: {1000, 1}, 2500: {1000, 1000, 500}} {
 		var r recorder
-		in := r.ingest(t, strings.NewReader(rowsBody(n)), "", unconditional())
+		in := r.ingest(t, strings.NewReader(rowsBody(n)), "", anyRow())
 		if err := in.run(t.Context()); err != nil {
 			t.Fatal(err)
 		}
@@ -85,7 +83,7 @@ func TestIngestCutsByBytes(t *testing.T) {
 	row := func(size int) string { return `{"id":"a","place":"` + strings.Repeat("x", size) + `"}` }
 	var r recorder
 	body := strings.Join([]string{row(600 << 10), row(600 << 10), row(10), row(1<<20 - 100), row(10)}, "\n")
-	in := r.ingest(t, strings.NewReader(body), "", unconditional())
+	in := r.ingest(t, strings.NewReader(body), "", anyRow())
 	if err := in.run(t.Context()); err != nil {
 		t.Fatal(err)
 	}
@@ -113,7 +111,7 @@ func TestIngestKeepsAPrefix(t *testing.T) {
 		"refused, then broken": {rowsBody(1500) + `{"id":}`, 1, refused, 0, problem.DuplicateKey, 1},
 	} {
 		r := recorder{failAt: c.failAt, fault: c.fault}
-		in := r.ingest(t, strings.NewReader(c.body), "", unconditional())
+		in := r.ingest(t, strings.NewReader(c.body), "", anyRow())
 		err := in.run(t.Context())
 		if problemOf(err).Code != c.code || in.kept.rows != c.kept || len(r.batches) != c.batches {
 			t.Errorf("%s: %v, kept %d, %d batches", name, err, in.kept.rows, len(r.batches))
@@ -131,7 +129,7 @@ func TestIngestKeepsAPrefix(t *testing.T) {
 func TestIngestNamesTheRow(t *testing.T) {
 	t.Parallel()
 	var r recorder
-	err := r.ingest(t, strings.NewReader(rowsBody(1234)+`{"id":"a","felt":"x"}`), "", unconditional()).run(t.Context())
+	err := r.ingest(t, strings.NewReader(rowsBody(1234)+`{"id":"a","felt":"x"}`), "", anyRow()).run(t.Context())
 	if p := problem.As(err); p == nil || !strings.HasPrefix(p.Message, `row 1235: column "felt": `) {
 		t.Error(err)
 	}
@@ -140,7 +138,7 @@ func TestIngestNamesTheRow(t *testing.T) {
 func TestUnknownOutcomeIsSaid(t *testing.T) {
 	t.Parallel()
 	r := recorder{failAt: 2, fault: problem.New(problem.Timeout, "the outcome is unknown")}
-	in := r.ingest(t, strings.NewReader(rowsBody(3000)), "", unconditional())
+	in := r.ingest(t, strings.NewReader(rowsBody(3000)), "", anyRow())
 	if err := in.run(t.Context()); err == nil || !strings.Contains(in.kept.hint(), "after the first 1000 were stored is unknown") {
 		t.Errorf("%v, %q", err, in.kept.hint())
 	}
@@ -150,7 +148,7 @@ func TestUnknownOutcomeIsSaid(t *testing.T) {
 func identify(t *testing.T, body io.Reader, key string) []string {
 	t.Helper()
 	var r recorder
-	if err := r.ingest(t, body, key, unconditional()).run(t.Context()); err != nil {
+	if err := r.ingest(t, body, key, anyRow()).run(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	var ids []string

@@ -74,6 +74,9 @@ func (j *jsonSink) End(s query.Summary) error {
 	buf = strconv.AppendInt(buf, s.RowCount, 10)
 	buf = append(buf, `,"position":`...)
 	buf = appendString(buf, s.Position.String())
+	if s.Batches > 1 {
+		buf = strconv.AppendInt(append(buf, `,"batches":`...), int64(s.Batches), 10)
+	}
 	j.out.buf = append(buf, '}')
 	return j.out.spill()
 }

@@ -26,7 +26,7 @@ func (s *Server) getRow(c echo.Context) error {
 	if err != nil {
 		return err
 	}
-	t, err := s.materializer.Catalog().Table(namespace, table)
+	t, err := s.engine.Table(r.Context(), namespace, table)
 	if err != nil {
 		return err
 	}
@@ -38,7 +38,7 @@ func (s *Server) getRow(c echo.Context) error {
 	if err != nil {
 		return err
 	}
-	etag := `"` + strconv.FormatUint(uint64(row.Version), 10) + `"`
+	etag := etagOf(row.Version)
 	c.Response().Header().Set("ETag", etag)
 	if r.Header.Get("If-None-Match") == etag {
 		return c.NoContent(http.StatusNotModified)
@@ -53,6 +53,9 @@ func (s *Server) getRow(c echo.Context) error {
 	s.replyJSON(c, http.StatusOK, append(body, "}\n"...))
 	return nil
 }
+
+// etagOf is how HTTP names a row's version.
+func etagOf(version log.Offset) string { return `"` + strconv.FormatUint(uint64(version), 10) + `"` }
 
 // latest is the token that stands for everything acknowledged so far, on any node.
 const latest = "latest"

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"strconv"
 	"strings"
 
 	"kalamlog.dev/kalam/internal/problem"
@@ -143,3 +144,15 @@ func widest(a, b expr.Type) (expr.Type, bool) {
 }
 
 func numeric(k expr.Kind) bool { return k == expr.BigInt || k == expr.Decimal || k == expr.Double }
+
+// boolParam reads a query parameter that is true or false; empty is def.
+func boolParam(text, name string, def bool) (bool, error) {
+	if text == "" {
+		return def, nil
+	}
+	on, err := strconv.ParseBool(text)
+	if err != nil {
+		return def, problem.New(problem.BadRequest, "%s must be true or false", name)
+	}
+	return on, nil
+}

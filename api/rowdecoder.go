@@ -20,6 +20,7 @@ type rowDecoder struct {
 	guess   []int          // the columns of the last row's members, in their order: the next row's are mostly the same
 	values  []expr.Value   // of the last row
 	set     []bool
+	version []byte // the text of the last row's _version, nil if it has none
 }
 
 // newRowDecoder decodes rows of t's newest schema. Hidden columns may be given only if hidden is set.
@@ -42,8 +43,12 @@ func newRowDecoder(t *materializer.Table, hidden bool) *rowDecoder {
 func (d *rowDecoder) decode(raw []byte) error {
 	clear(d.values)
 	clear(d.set)
+	d.version = nil
 	member := 0
 	_, err := d.members(raw, func(name, value []byte) error {
+		if string(name) == versionMember {
+			return d.expect(value)
+		}
 		place, err := d.place(member, name)
 		if err != nil {
 			return err
@@ -59,6 +64,15 @@ func (d *rowDecoder) decode(raw []byte) error {
 		return nil
 	})
 	return err
+}
+
+// expect notes the row's precondition.
+func (d *rowDecoder) expect(value []byte) error {
+	if d.version != nil {
+		return problem.New(problem.DuplicateColumn, "%s is given twice", versionMember)
+	}
+	d.version = value
+	return nil
 }
 
 // smallInteger reads the most frequent numbers: up to 9 digits for an integer column that holds any such.

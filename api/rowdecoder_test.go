@@ -147,7 +147,7 @@ func FuzzRowBody(f *testing.F) {
 		for {
 			row, err := s.next()
 			if err == nil {
-				_, err = d.draft(row)
+				_, _, err = d.draft(row)
 				if err == nil {
 					checkMembers(t, row, d.decoder)
 				}
@@ -198,7 +198,7 @@ func BenchmarkDraftRows(b *testing.B) {
 			if err != nil {
 				b.Fatal(err)
 			}
-			if _, err := d.draft(row); err != nil {
+			if _, _, err := d.draft(row); err != nil {
 				b.Fatal(err)
 			}
 		}

@@ -1,7 +1,6 @@
 package api
 
 import (
-	"net/http"
 	"strconv"
 	"strings"
 
@@ -36,45 +35,6 @@ func parseRowMode(s string) (rowMode, error) {
 	return "", p
 }
 
-// precondition is what If-Match and If-None-Match ask of the one row of a body.
-type precondition struct {
-	version int64 // of the row, or materializer.AnyVersion
-	exists  bool  // If-Match: *
-	absent  bool  // If-None-Match: *
-}
-
-func (p precondition) given() bool { return p.version >= 0 || p.exists || p.absent }
-
-func parsePrecondition(h http.Header, mode rowMode) (precondition, error) {
-	p := precondition{version: materializer.AnyVersion}
-	match, noneMatch := strings.TrimSpace(h.Get("If-Match")), strings.TrimSpace(h.Get("If-None-Match"))
-	switch {
-	case match != "" && noneMatch != "":
-		return p, problem.New(problem.BadRequest, "If-Match and If-None-Match exclude each other")
-	case noneMatch == "*":
-		p.absent = true
-	case noneMatch != "":
-		return p, problem.New(problem.BadRequest, "If-None-Match of a write is *").WithHint("it says that the key must not exist")
-	case match == "*":
-		p.exists = true
-	case match != "":
-		v, err := strconv.ParseInt(strings.Trim(match, `"`), 10, 64)
-		if err != nil || v < 0 {
-			return p, problem.New(problem.BadRequest, "If-Match is a row's version or *").
-				WithHint("the ETag of a point read is the version that If-Match expects")
-		}
-		p.version = v
-	}
-	if (p.version >= 0 || p.exists) && mode == modeInsert {
-		return p, problem.New(problem.BadRequest, "If-Match asks for a row that exists, mode insert for one that does not").
-			WithHint("use mode=upsert or mode=patch")
-	}
-	if p.absent && (mode == modePatch || mode == modeDelete) {
-		return p, problem.New(problem.BadRequest, "If-None-Match: * asks for a row that does not exist, mode %s for one that does", mode)
-	}
-	return p, nil
-}
-
 // rowDrafter turns the JSON rows of one request into mutations. It is used by one goroutine.
 type rowDrafter struct {
 	table   *materializer.Table
@@ -91,9 +51,6 @@ func newRowDrafter(t *materializer.Table, caller identity.Caller, now int64, ids
 	}
 }
 
-// conditional reports whether the request has a precondition, which is about a single row.
-func (d *rowDrafter) conditional() bool { return d.cond.given() }
-
 // request names what the rows are for, as a part of what an idempotency key stands for.
 func (d *rowDrafter) request() string {
 	return strings.Join([]string{
@@ -102,19 +59,35 @@ func (d *rowDrafter) request() string {
 	}, "/")
 }
 
-// draft makes the mutation of one JSON row.
-func (d *rowDrafter) draft(raw []byte) (materializer.Mutation, error) {
+// draft makes the mutation of one JSON row. conditional says that the row, or the request, has a precondition.
+func (d *rowDrafter) draft(raw []byte) (m materializer.Mutation, conditional bool, err error) {
 	if err := d.decoder.decode(raw); err != nil {
-		return materializer.Mutation{}, err
+		return m, false, err
 	}
-	m, err := d.mutation()
-	if m.Version = d.cond.version; err != nil {
-		return materializer.Mutation{}, err
+	cond, err := d.precondition()
+	if err != nil {
+		return m, false, err
 	}
-	return m, nil
+	if m, err = d.mutation(cond); err != nil {
+		return materializer.Mutation{}, false, err
+	}
+	m.Version = cond.version
+	return m, cond.given(), nil
 }
 
-func (d *rowDrafter) mutation() (materializer.Mutation, error) {
+// precondition is that of the row just decoded.
+func (d *rowDrafter) precondition() (precondition, error) {
+	if d.decoder.version == nil {
+		return d.cond, nil
+	}
+	if d.cond.given() {
+		return d.cond, problem.New(problem.BadRequest, "the row has a %s and the request an If-Match or If-None-Match", versionMember).
+			WithHint("say it once")
+	}
+	return parseVersionMember(d.decoder.version, d.mode)
+}
+
+func (d *rowDrafter) mutation(cond precondition) (materializer.Mutation, error) {
 	values, set := d.decoder.values, d.decoder.set
 	switch d.mode {
 	case modePatch:
@@ -125,17 +98,17 @@ func (d *rowDrafter) mutation() (materializer.Mutation, error) {
 		}
 		return d.drafter.Remove(values, set)
 	default:
-		return d.put(values, set)
+		return d.put(cond, values, set)
 	}
 }
 
-func (d *rowDrafter) put(values []expr.Value, set []bool) (materializer.Mutation, error) {
+func (d *rowDrafter) put(cond precondition, values []expr.Value, set []bool) (materializer.Mutation, error) {
 	op := materializer.Upsert
-	if d.mode == modeInsert || d.cond.absent {
+	if d.mode == modeInsert || cond.absent {
 		op = materializer.Insert
 	}
 	m, row, err := d.drafter.Put(op, values, set)
-	if err == nil && d.cond.exists {
+	if err == nil && cond.exists {
 		m = d.replacement(m, row)
 	}
 	return m, err
@@ -178,15 +151,4 @@ func keyPlace(s *materializer.Schema, column int) (int, bool) {
 		}
 	}
 	return 0, false
-}
-
-// translate names a broken precondition as such: without one a missing key is another error.
-func (d *rowDrafter) translate(err error) error {
-	p := problem.As(err)
-	if p == nil || !d.cond.given() || (p.Code != problem.KeyNotFound && p.Code != problem.DuplicateKey) {
-		return err
-	}
-	q := *p
-	q.Code, q.Hint = problem.VersionConflict, ""
-	return &q
 }

@@ -1,10 +1,10 @@
 package api
 
 import (
-	"fmt"
 	"mime"
 	"net/http"
 	"strings"
+	"time"
 
 	"github.com/labstack/echo/v4"
 
@@ -17,8 +17,8 @@ import (
 // maxIdempotencyKey is the longest Idempotency-Key in bytes.
 const maxIdempotencyKey = 255
 
-// postRows writes the rows of a body of any length. A body of one chunk is stored whole or not at all; of a longer
-// one that fails midway the first rows stay, and the reply says how many.
+// postRows writes the rows of a body of any length. A body of one chunk is stored whole or not at all, as is any body with
+// atomic=true; of a longer one that fails midway the first rows stay, and the reply says how many.
 func (s *Server) postRows(c echo.Context) error {
 	in, done, err := s.newIngest(c)
 	if err != nil {
@@ -30,8 +30,13 @@ func (s *Server) postRows(c echo.Context) error {
 	reply := in.kept.reply()
 	if in.kept.replayed {
 		c.Response().Header().Set("Idempotency-Replayed", "true")
+	} else if in.key != "" {
+		c.Response().Header().Set("Idempotency-Since", s.rememberedSince())
 	}
 	if err == nil {
+		if in.rows.rows == 1 && in.drafter.mode != modeDelete && in.kept.etag() != "" {
+			c.Response().Header().Set("ETag", in.kept.etag())
+		}
 		if in.kept.position.IsZero() {
 			reply.Position = s.log.Position().String()
 		}
@@ -46,17 +51,6 @@ func (s *Server) postRows(c echo.Context) error {
 	reply.Error = &w
 	s.reply(c, status, reply)
 	return nil
-}
-
-// hint says how to go on after a body that was not stored whole.
-func (k *kept) hint() string {
-	switch {
-	case k.unknown:
-		return fmt.Sprintf("whether rows after the first %d were stored is unknown: send the whole body again with the same Idempotency-Key", k.rows)
-	case k.rows > 0:
-		return fmt.Sprintf("the first %d rows are stored: send the rest, or the whole body again with the same Idempotency-Key", k.rows)
-	}
-	return ""
 }
 
 // newIngest checks everything about a request but its body. done gives back what it holds.
@@ -74,6 +68,10 @@ func (s *Server) newIngest(c echo.Context) (in *ingest, done func(), err error) 
 	if err != nil {
 		return nil, nil, err
 	}
+	atomic, err := boolParam(c.QueryParam("atomic"), "atomic", false)
+	if err != nil {
+		return nil, nil, err
+	}
 	key, err := idempotencyKey(r.Header)
 	if err != nil {
 		return nil, nil, err
@@ -87,7 +85,7 @@ func (s *Server) newIngest(c echo.Context) (in *ingest, done func(), err error) 
 	}
 	buf := s.buffers.Get().(*[]byte)
 	in = &ingest{
-		rows: newRowScanner(body, *buf, s.limits.Row, sequence), drafter: drafter, write: s.writer.Write, key: key, caller: caller.Name,
+		rows: newRowScanner(body, *buf, s.limits.Row, sequence), drafter: drafter, write: s.writer.Write, key: key, caller: caller.Name, atomic: atomic,
 	}
 	return in, func() { s.buffers.Put(buf) }, nil
 }
@@ -101,7 +99,7 @@ func (s *Server) rowDrafterOf(c echo.Context, caller identity.Caller) (*rowDraft
 	if err != nil {
 		return nil, err
 	}
-	t, err := s.materializer.Catalog().Table(c.Param("namespace"), c.Param("table"))
+	t, err := s.engine.Table(c.Request().Context(), c.Param("namespace"), c.Param("table"))
 	if err != nil {
 		return nil, err
 	}
@@ -127,6 +125,12 @@ func rowFormat(contentType string) (sequence bool, err error) {
 			WithHint("send a JSON array, NDJSON or one JSON object")
 	}
 	return false, nil
+}
+
+// rememberedSince says from when on a repeated key is sure to be recognized.
+func (s *Server) rememberedSince() string {
+	since := s.materializer.Remembered().Since(clock.Micros(s.clock), s.writer.Memory().Age)
+	return time.UnixMicro(since).UTC().Format(time.RFC3339Nano)
 }
 
 func idempotencyKey(h http.Header) (string, error) {

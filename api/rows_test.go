@@ -11,6 +11,7 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"kalamlog.dev/kalam/api/wire"
 	"kalamlog.dev/kalam/internal/problem"
@@ -323,4 +324,19 @@ func (w *watched) Read(b []byte) (int, error) {
 	}
 	w.read += n
 	return n, err
+}
+
+// TestMemorySaysHowFarItReaches: the reply to a new key tells from when on keys are surely recognized.
+func TestMemorySaysHowFarItReaches(t *testing.T) {
+	t.Parallel()
+	s := newItems(t, Limits{})
+	a := s.do(http.MethodPost, itemsPath, strings.NewReader(`{"id":1,"name":"a"}`), "Idempotency-Key", "k")
+	since, err := time.Parse(time.RFC3339Nano, a.header.Get("Idempotency-Since"))
+	if err != nil || time.Since(since) < 23*time.Hour || time.Since(since) > 25*time.Hour {
+		t.Errorf("since %v, %v", since, err)
+	}
+	a = s.do(http.MethodPost, itemsPath, strings.NewReader(`{"id":1,"name":"a"}`), "Idempotency-Key", "k")
+	if a.header.Get("Idempotency-Since") != "" || a.header.Get("Idempotency-Replayed") != "true" {
+		t.Errorf("a recognized key: %v", a.header)
+	}
 }

@@ -38,7 +38,7 @@ func (s *Server) sqlRequest(c echo.Context) (query.Request, error) {
 	if err != nil {
 		return query.Request{}, err
 	}
-	q := query.Request{SQL: w.SQL, Namespace: w.Namespace}
+	q := query.Request{SQL: w.SQL, Namespace: w.Namespace, NotAtomic: w.Atomic != nil && !*w.Atomic}
 	if strings.TrimSpace(w.SQL) == "" {
 		return q, problem.New(problem.BadRequest, "sql is missing").WithHint(`send {"sql": "SELECT 1"}`)
 	}
@@ -73,7 +73,7 @@ func (s *Server) decodeSQLRequest(c echo.Context) (w wire.SQLRequest, err error)
 }
 
 func badSQLRequest(err error) error {
-	const shape = `send {"sql": "...", "params": [...], "at_least": "...", "namespace": "..."}`
+	const shape = `send {"sql": "...", "params": [...], "at_least": "...", "namespace": "...", "atomic": true}`
 	if name, unknown := strings.CutPrefix(err.Error(), "json: unknown field "); unknown {
 		return problem.New(problem.BadRequest, "unknown member %s", name).WithHint(shape)
 	}

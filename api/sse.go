@@ -88,9 +88,9 @@ func (s *Server) liveRequest(c echo.Context) (*liveRequest, error) {
 		}
 	}
 	if text := values.Get("snapshot"); text != "" {
-		on, err := strconv.ParseBool(text)
+		on, err := boolParam(text, "snapshot", true)
 		if err != nil {
-			return nil, problem.New(problem.BadRequest, "snapshot must be true or false")
+			return nil, err
 		}
 		r.Snapshot = &on
 	}

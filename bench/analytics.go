@@ -21,23 +21,20 @@ const (
 	bulkWriters = 4
 )
 
+const flightsTable = `CREATE SCHEMA IF NOT EXISTS bench;
+	CREATE TABLE bench.flights (origin TEXT, id BIGINT, date TIMESTAMP, delay BIGINT, distance BIGINT, destination TEXT, PRIMARY KEY (origin, id))`
+
 // bulk times keyed inserts of new keys in requests of bulkRows.
 func (b *bench) bulk(ctx context.Context) error {
-	if err := b.sql(ctx, `CREATE SCHEMA IF NOT EXISTS bench;
-		CREATE TABLE bench.flights (origin TEXT, id BIGINT, date TIMESTAMP, delay BIGINT, distance BIGINT, destination TEXT, PRIMARY KEY (origin, id))`); err != nil {
+	if err := b.sql(ctx, flightsTable); err != nil {
 		return err
 	}
-	prepared, rows, err := b.flightBodies()
+	bodies, rows, err := b.flightBodies()
 	if err != nil {
 		return err
 	}
-	bodies := make(chan []byte, len(prepared))
-	for _, body := range prepared {
-		bodies <- body
-	}
-	close(bodies)
 	began := time.Now()
-	if err := b.postAll(bodies); err != nil {
+	if err := postAll(b.server.URL, bodies); err != nil {
 		return err
 	}
 	took := time.Since(began)
@@ -46,13 +43,18 @@ func (b *bench) bulk(ctx context.Context) error {
 	return nil
 }
 
-// postAll sends the bodies from bulkWriters clients.
-func (b *bench) postAll(bodies <-chan []byte) error {
-	c := newClient(b.server.URL)
+// postAll sends the bodies to a server from bulkWriters clients.
+func postAll(url string, bodies [][]byte) error {
+	c := newClient(url)
+	queue := make(chan []byte, len(bodies))
+	for _, body := range bodies {
+		queue <- body
+	}
+	close(queue)
 	var g errgroup.Group
 	for range bulkWriters {
 		g.Go(func() error {
-			for body := range bodies {
+			for body := range queue {
 				if err := c.post("/v1/tables/bench/flights/rows?mode=insert", body); err != nil {
 					return err
 				}

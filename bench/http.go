@@ -106,18 +106,7 @@ func (b *bench) keyReads(ctx context.Context) error {
 	return err
 }
 
-// idle reports the resident memory of a server that was just started on an empty directory.
-func (b *bench) idle(ctx context.Context) error {
-	server, err := b.fresh(ctx)
-	if err != nil {
-		return err
-	}
-	defer server.Kill()
-	rss, err := residentMiB(server.PID())
-	b.report("idle server MiB resident", rss, "%.0f   (budget: under 120)", rss)
-	return err
-}
-
+// residentMiB returns what a process has in memory.
 func residentMiB(pid int) (float64, error) {
 	raw, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
 	if err != nil {

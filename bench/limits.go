@@ -2,7 +2,6 @@ package main
 
 import (
 	"bufio"
-	"bytes"
 	"context"
 	"fmt"
 	"io"
@@ -12,12 +11,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
-	"time"
 
-	"github.com/lni/dragonboat/v4"
-	"github.com/lni/dragonboat/v4/config"
-	"github.com/lni/dragonboat/v4/logger"
-	"github.com/lni/dragonboat/v4/plugin/tan"
 	"github.com/lni/dragonboat/v4/statemachine"
 	"golang.org/x/sys/unix"
 )
@@ -38,49 +32,6 @@ func (b *bench) disk(ctx context.Context) error {
 	})
 	b.report("fdatasync p50 ms", t.at(.5), "%.3f   p99 %.3f", t.at(.5), t.at(.99))
 	return err
-}
-
-// raft times proposals of the size of a small write to a bare group of one, on the same log storage.
-func (b *bench) raft(ctx context.Context) error {
-	logger.GetLogger("raft").SetLevel(logger.ERROR)
-	for _, name := range []string{"dragonboat", "rsm", "transport", "grpc", "util", "config", "logdb", "raftpb", "tan"} {
-		logger.GetLogger(name).SetLevel(logger.ERROR)
-	}
-	l, err := new(net.ListenConfig).Listen(ctx, "tcp", "127.0.0.1:0")
-	if err != nil {
-		return err
-	}
-	address := l.Addr().String()
-	l.Close()
-	host, err := dragonboat.NewNodeHost(config.NodeHostConfig{
-		NodeHostDir: filepath.Join(b.dir, "raft"), RTTMillisecond: 20, RaftAddress: address,
-		Expert: config.ExpertConfig{LogDBFactory: tan.Factory},
-	})
-	if err != nil {
-		return err
-	}
-	defer host.Close()
-	shard := config.Config{ReplicaID: 1, ShardID: 1, ElectionRTT: 10, HeartbeatRTT: 1}
-	err = host.StartOnDiskReplica(map[uint64]string{1: address}, false, func(uint64, uint64) statemachine.IOnDiskStateMachine { return nothing{} }, shard)
-	if err != nil {
-		return err
-	}
-	session := host.GetNoOPSession(1)
-	payload := bytes.Repeat([]byte{7}, 200)
-	propose := func(int, int) error {
-		ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
-		defer cancel()
-		_, err := host.SyncPropose(ctx, session, payload)
-		return err
-	}
-	for until := time.Now().Add(10 * time.Second); ; {
-		if err := propose(0, 0); err == nil {
-			break
-		} else if time.Now().After(until) {
-			return err
-		}
-	}
-	return b.clients("raw Raft proposal", propose)
 }
 
 // clients runs a closed loop with 1 and with 64 workers and reports both.

@@ -77,6 +77,9 @@ func (b *bench) measurements() []measurement {
 		{"postgres", b.postgres},
 		{"flush", b.flush},
 		{"scan", b.scan},
+		{"cluster", b.cluster},
+		{"failover", b.failover},
+		{"restart", b.restart},
 		{"idle", b.idle},
 	}
 }
@@ -91,7 +94,7 @@ func (b *bench) run(ctx context.Context, only string) (err error) {
 	startCtx, cancel := context.WithTimeout(ctx, 30*time.Second)
 	defer cancel()
 	b.server, err = process.Start(startCtx, process.Options{
-		Binary: b.binary, Data: filepath.Join(b.dir, "data"), Env: []string{"KALAM_FLUSH_ROWS=0", "KALAM_FLUSH_INTERVAL=0", "KALAM_FLUSH_BYTES=0"}, // flushes when told
+		Binary: b.binary, Data: filepath.Join(b.dir, "data"), Env: whenTold,
 	})
 	if err != nil {
 		return err

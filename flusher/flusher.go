@@ -58,6 +58,9 @@ func (f *Flusher) Flush(ctx context.Context, t *materializer.Table) (string, err
 	if t.ID < materializer.FirstUserTable {
 		return "", problem.New(problem.Unsupported, "%s is a system table: it is not flushed", t.QualifiedName())
 	}
+	if err := f.options.Room(); err != nil {
+		return "", err
+	}
 	j, err := ask(ctx, f, func(reply chan<- *job) message { return startJob{table: t, reply: reply} })
 	if err != nil {
 		return "", err

@@ -125,7 +125,7 @@ func (l *ledger) Start(p log.Partition) log.Offset {
 
 func (l *ledger) startLocked(p log.Partition) log.Offset {
 	if p.Table < materializer.FirstUserTable {
-		return 0
+		return l.mu.starts[p]
 	}
 	return max(l.mu.starts[p], min(l.mu.trimmed, log.Offset(len(l.mu.records[p]))))
 }

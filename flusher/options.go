@@ -45,6 +45,7 @@ type Options struct {
 	Clock      clock.Clock     // default the system's
 	Logger     *slog.Logger    // default none
 	Registerer prometheus.Registerer
+	Room       func() error // why there is no space to flush now, nil if there is; default: there always is
 
 	// Leads reports whether this node is the one of its cluster that flushes; default always. Two that both believe it do no harm: of two commits of
 	// the same changes one is refused.
@@ -82,6 +83,9 @@ func (o *Options) setDefaults() {
 	}
 	if o.Spread == nil {
 		o.Spread = func(context.Context, []manifest.File) error { return nil }
+	}
+	if o.Room == nil {
+		o.Room = func() error { return nil }
 	}
 	setDefault(&o.DefaultStrategy, shard.Default)
 	setDefault(&o.Node, 1)

@@ -117,6 +117,7 @@ func (f *Flusher) fenceBatch(id log.TableID) (b *materializer.Batch, err error) 
 
 // forgetDropped removes the manifests of tables that are gone, then their files.
 func (f *Flusher) forgetDropped(ctx context.Context) error {
+	ctx = log.Freeing(ctx)
 	batches, paths, err := f.dropped()
 	if err != nil {
 		return err

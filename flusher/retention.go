@@ -65,7 +65,7 @@ func (r *retention) tables() (due []*materializer.Table, err error) {
 	now := r.flusher.options.Clock.Now()
 	seen := map[log.TableID]time.Time{}
 	for _, t := range v.Catalog().Tables() {
-		if t.ID < materializer.FirstUserTable {
+		if t.ID < materializer.FirstUserTable && materializer.KeepsLog(t.ID) {
 			continue
 		}
 		seen[t.ID] = r.next[t.ID]
@@ -92,8 +92,17 @@ func (r *retention) interval(t *materializer.Table) time.Duration {
 	return r.flusher.options.RetentionInterval
 }
 
+// What the system tables that are not flushed keep of their changes: enough to see what happened.
+const (
+	systemAge   = 24 * time.Hour
+	systemBytes = 64 << 20
+)
+
 // age is how long t keeps flushed changes in the log, 0 for ever.
 func (r *retention) age(t *materializer.Table) time.Duration {
+	if !materializer.KeepsLog(t.ID) {
+		return systemAge
+	}
 	age := t.Options.Retention
 	if age == 0 {
 		age = max(r.flusher.options.RetentionAge, 0)
@@ -117,6 +126,9 @@ func expiry(t *materializer.Table) time.Duration {
 
 // bytes is how much of the log t may take, 0 for any.
 func (r *retention) bytes(t *materializer.Table) int64 {
+	if !materializer.KeepsLog(t.ID) {
+		return systemBytes
+	}
 	switch most := t.Options.RetentionBytes; most {
 	case 0:
 		return max(r.flusher.options.RetentionBytes, 0)
@@ -213,7 +225,7 @@ func gone(err error) error {
 	return err
 }
 
-// partitionLog is what may go of one partition: the changes [from, flushed). Those before to will.
+// partitionLog is what may go of one partition: the changes [from, flushed), for tables that are not flushed up to the end. Those before to will.
 type partitionLog struct {
 	id                log.Partition
 	from, to, flushed log.Offset
@@ -231,7 +243,13 @@ func (r *retention) logs(v *materializer.View, t *materializer.Table) ([]*partit
 		if err != nil {
 			return nil, err
 		}
-		logs = append(logs, &partitionLog{id: id, from: start.Offset, to: start.Offset, flushed: ends[id.ID]})
+		l := &partitionLog{id: id, from: start.Offset, to: start.Offset, flushed: ends[id.ID]}
+		if !materializer.KeepsLog(t.ID) {
+			if l.flushed, err = v.End(id); err != nil {
+				return nil, fmt.Errorf("read end of %s: %w", t.QualifiedName(), err)
+			}
+		}
+		logs = append(logs, l)
 	}
 	return logs, nil
 }

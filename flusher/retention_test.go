@@ -119,13 +119,14 @@ func TestRetentionOptions(t *testing.T) {
 		{"a TTL of no stream", materializer.TableOptions{TTL: time.Second}, materializer.Shared, time.Hour, 5000},
 	} {
 		r := retention{flusher: &Flusher{options: Options{RetentionAge: time.Hour, RetentionBytes: 5000}}}
-		table := &materializer.Table{Kind: c.kind, Options: c.options}
+		table := &materializer.Table{ID: materializer.FirstUserTable, Kind: c.kind, Options: c.options}
 		if age, bytes := r.age(table), r.bytes(table); age != c.age || bytes != c.bytes {
 			t.Errorf("%s: %s and %d bytes, want %s and %d", c.name, age, bytes, c.age, c.bytes)
 		}
 	}
 	r := retention{flusher: &Flusher{options: Options{RetentionAge: -1, RetentionBytes: -1}}}
-	if age, bytes := r.age(&materializer.Table{}), r.bytes(&materializer.Table{}); age != 0 || bytes != 0 {
+	table := &materializer.Table{ID: materializer.FirstUserTable}
+	if age, bytes := r.age(table), r.bytes(table); age != 0 || bytes != 0 {
 		t.Errorf("never: %s and %d bytes", age, bytes)
 	}
 }
@@ -271,4 +272,36 @@ func TestDroppedTableForgetsItsStarts(t *testing.T) {
 		t.Errorf("start %+v, %v", s, err)
 	}
 	r.look()
+}
+
+// System tables that change all the time do not grow the log for ever; the catalog's log stays whole.
+func TestSystemTablesLeaveTheLog(t *testing.T) {
+	t.Parallel()
+	r := newRetentionRig(t, nil)
+	table := r.createTable(people(1))
+	rng := rand.New(rand.NewPCG(1, 2))
+	jobs := r.m.Catalog().TableByID(materializer.SystemJobs)
+	r.scribble(rng, table, 10)
+	r.flush(r.f, table)
+	r.clock.move(23 * time.Hour)
+	if r.look(); r.starts(jobs)[0] != 0 {
+		t.Errorf("the log of system.jobs starts at %d after a day", r.starts(jobs)[0])
+	}
+	r.clock.move(4 * time.Hour)
+	r.scribble(rng, table, 10)
+	r.flush(r.f, table)
+	before := len(r.jobs())
+	if r.look(); r.starts(jobs)[0] == 0 {
+		t.Error("the log of system.jobs has all there ever was")
+	}
+	if start := r.starts(r.m.Catalog().TableByID(materializer.SystemTables))[0]; start != 0 {
+		t.Errorf("the catalog's log starts at %d", start)
+	}
+	if n := len(r.jobs()); n != before || n == 0 {
+		t.Errorf("system.jobs has %d rows, not %d", n, before)
+	}
+	r.verify()
+	r.clock.move(48 * time.Hour)
+	r.look()
+	r.verify()
 }

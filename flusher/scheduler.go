@@ -35,7 +35,8 @@ func (s *scheduler) tick(life context.Context) {
 	}
 }
 
-// check starts the flushes that are due.
+// check starts the flushes that are due. While the disk is full it leaves them, they could only fail, and only gives back the space of
+// dropped tables.
 func (s *scheduler) check(ctx context.Context) error {
 	due, catalog, err := s.due()
 	if err != nil {
@@ -46,6 +47,9 @@ func (s *scheduler) check(ctx context.Context) error {
 			return fmt.Errorf("forget dropped tables: %w", err)
 		}
 		s.catalog = catalog
+	}
+	if s.flusher.full() {
+		return nil
 	}
 	for _, t := range due {
 		if _, err := s.flusher.Flush(ctx, t); err != nil {
@@ -63,6 +67,9 @@ func (s *scheduler) check(ctx context.Context) error {
 	s.started = 0
 	return s.flusher.pruneJobs(ctx)
 }
+
+// full reports whether there is no space to flush.
+func (f *Flusher) full() bool { return f.options.Room() != nil }
 
 // due lists the tables to flush and tells the catalog's version.
 func (s *scheduler) due() (due []*materializer.Table, catalog uint64, err error) {

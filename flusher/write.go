@@ -22,11 +22,13 @@ func (f *Flusher) write(ctx context.Context, b *materializer.Batch) (sure bool, 
 	ctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	defer cancel()
 	defer context.AfterFunc(f.life, cancel)()
+	doubt := false // whether an attempt may have been applied
 	for range attempts {
 		err = f.attempt(ctx, b)
-		if err == nil || refused(err) {
+		if err == nil || refused(err) || !doubt && problem.Is(err, problem.DiskFull) {
 			return err != nil, err
 		}
+		doubt = doubt || !problem.Is(err, problem.DiskFull)
 		f.options.Logger.Warn("commit of a flush has no answer yet", "error", err)
 		if ctx.Err() != nil {
 			break
@@ -49,7 +51,7 @@ func refused(err error) bool {
 		return false
 	}
 	switch p.Code {
-	case problem.Timeout, problem.Cancelled, problem.Overloaded, problem.ShuttingDown, problem.Internal:
+	case problem.Timeout, problem.Cancelled, problem.Overloaded, problem.DiskFull, problem.ShuttingDown, problem.Internal:
 		return false
 	default:
 		return true

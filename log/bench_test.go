@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"log/slog"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -90,7 +91,7 @@ func openBareRaft(b *testing.B) func([]byte) error {
 	elected := leader.another()
 	o := raftOptions{
 		dir: dir, identity: FirstIdentity(1, 1), tick: 10 * time.Millisecond, inMemory: 256 << 20,
-		guard: &logGuard{dir: dir, fs: newRaftFS()}, events: &raftEvents{leader: &leader, removed: func() {}},
+		guard: &logGuard{dir: dir, fs: newRaftFS()}, events: &raftEvents{leader: &leader, logger: slog.New(slog.DiscardHandler), removed: func() {}},
 	}
 	o.create = func(uint64, uint64) statemachine.IOnDiskStateMachine { return nothing{} }
 	host, err := startRaft(o)

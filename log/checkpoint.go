@@ -5,12 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/lni/dragonboat/v4"
-
-	"kalamlog.dev/kalam/internal/problem"
 )
 
 // checkpointTimeout bounds the wait for dragonboat's part of a checkpoint.
@@ -75,7 +72,6 @@ type keeper struct {
 	log    *Log
 	cancel context.CancelFunc
 	done   sync.WaitGroup
-	noRoom atomic.Bool
 }
 
 // keeperTick is how often the keeper looks.
@@ -84,7 +80,6 @@ const keeperTick = 250 * time.Millisecond
 func startKeeper(l *Log) *keeper {
 	ctx, cancel := context.WithCancel(context.Background())
 	k := &keeper{log: l, cancel: cancel}
-	k.watchSpace()
 	k.done.Go(func() { k.run(ctx) })
 	return k
 }
@@ -108,7 +103,7 @@ func (k *keeper) run(ctx context.Context) {
 			return
 		case <-tick.C:
 		}
-		k.watchSpace()
+		k.log.space.look()
 		k.log.deletePrefixes()
 		waited += keeperTick
 		if k.log.replica.backlog.entries.Load() == 0 {
@@ -116,6 +111,10 @@ func (k *keeper) run(ctx context.Context) {
 			continue
 		}
 		if !k.due(waited) {
+			continue
+		}
+		if k.log.space.cramped() {
+			k.log.metrics.postponed.Inc()
 			continue
 		}
 		waited = 0
@@ -129,25 +128,4 @@ func (k *keeper) due(waited time.Duration) bool {
 	o, backlog := &k.log.options, &k.log.replica.backlog
 	return backlog.entries.Load() >= o.CheckpointEntries || backlog.changes.Load() >= o.CheckpointChanges ||
 		backlog.bytes.Load() >= o.CheckpointBytes || waited >= o.CheckpointInterval
-}
-
-// watchSpace refuses writes while the disk is nearly full: dragonboat ends the process when it cannot write.
-func (k *keeper) watchSpace() {
-	o := &k.log.options
-	usage, err := o.FS.GetDiskUsage(o.Dir)
-	if err != nil {
-		return // a file system that does not tell
-	}
-	if full := usage.AvailBytes < o.MinFreeBytes; full != k.noRoom.Swap(full) {
-		o.Logger.Warn("free disk space crossed the limit", "writes_refused", full, "free_bytes", usage.AvailBytes, "limit_bytes", o.MinFreeBytes)
-	}
-}
-
-// full returns the refusal of writes while the disk is nearly full, or nil.
-func (k *keeper) full() error {
-	if !k.noRoom.Load() {
-		return nil
-	}
-	return problem.New(problem.Overloaded, "the disk of the data directory is full; nothing was written").
-		WithHint("free some space in %s; writes go on by themselves then", k.log.options.Dir)
 }

@@ -2,6 +2,7 @@ package log
 
 import (
 	"errors"
+	"log/slog"
 
 	"github.com/lni/dragonboat/v4/raftio"
 )
@@ -10,6 +11,7 @@ import (
 type raftEvents struct {
 	noEvents
 	leader  *leadership
+	logger  *slog.Logger
 	removed func() // the group has removed the replica, or is being closed
 }
 
@@ -20,7 +22,10 @@ var (
 
 // LeaderUpdated implements raftio.IRaftEventListener.
 func (e *raftEvents) LeaderUpdated(info raftio.LeaderInfo) {
-	e.leader.set(Leader{Replica: ReplicaID(info.LeaderID), Term: info.Term})
+	now := Leader{Replica: ReplicaID(info.LeaderID), Term: info.Term}
+	if e.leader.set(now) {
+		e.logger.Info("a leader is elected", "node", now.Node(), "term", now.Term)
+	}
 }
 
 // ErrRemoved reports that the cluster has removed this replica. It can never come back: the node has to be added anew.

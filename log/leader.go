@@ -32,17 +32,18 @@ func (l *leadership) now() Leader {
 	return Leader{}
 }
 
-// set notes what Raft says.
-func (l *leadership) set(now Leader) {
+// set notes what Raft says, and reports whether it is a leader that was not known before.
+func (l *leadership) set(now Leader) (another bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.current.Store(&now)
 	if now.Replica == 0 || now == l.elected {
-		return
+		return false
 	}
 	l.elected = now
 	close(l.next)
 	l.next = make(chan struct{})
+	return true
 }
 
 // another returns a channel that is closed when a leader is elected that is not the one of now.

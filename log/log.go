@@ -45,6 +45,10 @@ type Options struct {
 	CheckpointBytes    int64         // bytes of entries after which a checkpoint is made, default 128 MiB
 	CheckpointInterval time.Duration // how long the last entries wait for a checkpoint, default 5 s
 	MinFreeBytes       uint64        // free disk space below which writes are refused, default 256 MiB
+
+	// PeersFull reports that a write would wait for nodes whose disks are full: writes are then refused as on a full disk of this node's own.
+	// It is asked before each write. Default: none are.
+	PeersFull func() bool
 }
 
 func (o *Options) setDefaults() {
@@ -114,6 +118,7 @@ type Log struct {
 	metrics *metrics
 	keeper  *keeper
 	leader  leadership
+	space   *space
 
 	checkpointing chan struct{} // holds a token while a checkpoint is made
 
@@ -130,22 +135,35 @@ type Receipt struct {
 // Propose commits batch and returns when it is applied here. On return the batch survives the loss of any minority of
 // nodes. Many callers share an entry and a sync. Propose does not retain batch.
 //
-// A *problem.Error Timeout means that the outcome is unknown. BodyTooLarge, Overloaded, Cancelled and ShuttingDown mean
+// A *problem.Error Timeout means that the outcome is unknown. BodyTooLarge, DiskFull, Overloaded, Cancelled and ShuttingDown mean
 // that nothing was written.
 func (l *Log) Propose(ctx context.Context, batch []byte) (Receipt, error) {
 	l.metrics.proposals.Inc()
 	if l.options.Offline {
 		return Receipt{}, problem.New(problem.Unsupported, "the log is open for reading alone")
 	}
-	if err := l.keeper.full(); err != nil {
+	if err := l.space.admit(ctx, len(batch)); err != nil {
 		l.metrics.refused.Inc()
 		return Receipt{}, err
 	}
+	defer l.space.done(len(batch))
 	r, err := l.sender.propose(ctx, batch)
 	if err != nil {
 		l.metrics.refused.Inc()
 	}
 	return r, err
+}
+
+// DiskFull reports whether this node refuses writes because its disk is nearly full. Peers that would have to store what a leader
+// commits can be told by it (Options.PeersFull): Raft itself knows no refusal.
+func (l *Log) DiskFull() bool { return l.space.full() }
+
+// Room returns why nothing that can wait should be written to the data directory now, a *problem.Error DiskFull, or nil.
+func (l *Log) Room() error {
+	if !l.space.full() {
+		return nil
+	}
+	return errFull(l.options.Dir)
 }
 
 // Position returns how far this node has applied: everything up to it is readable here.
@@ -215,15 +233,15 @@ func (l *Log) Barrier(ctx context.Context) (Position, error) {
 // leader that is gone is never answered: it is asked again when there can be another.
 func askAgain[T any](ctx context.Context, l *Log, ask func(context.Context) (T, error)) (T, error) {
 	for {
-		once, cancel := context.WithTimeout(ctx, 2*electionTicks*l.options.RTT+time.Second)
-		v, err := ask(once)
-		cancel()
+		v, lost, err := askOnce(ctx, l, ask)
 		switch {
 		case err == nil:
 			return v, nil
 		case ctx.Err() != nil:
 			return v, context.Cause(ctx)
-		case !dragonboat.IsTempError(err) && !errors.Is(err, context.DeadlineExceeded), errors.Is(err, dragonboat.ErrClosed),
+		case lost:
+			continue
+		case !dragonboat.IsTempError(err) && !errors.Is(err, dragonboat.ErrTimeoutTooSmall), errors.Is(err, dragonboat.ErrClosed),
 			errors.Is(err, dragonboat.ErrShardClosed), l.store.over() != nil:
 			return v, err
 		}
@@ -233,6 +251,24 @@ func askAgain[T any](ctx context.Context, l *Log, ask func(context.Context) (T, 
 		case <-time.After(l.options.RTT):
 		}
 	}
+}
+
+// askOnce gives up when another leader is elected, or could have been; lost reports that it did.
+func askOnce[T any](ctx context.Context, l *Log, ask func(context.Context) (T, error)) (v T, lost bool, err error) {
+	elected := l.leader.another()
+	ctx, cancel := context.WithTimeout(ctx, 2*electionTicks*l.options.RTT)
+	defer cancel()
+	done := make(chan struct{})
+	defer close(done)
+	go func() {
+		select {
+		case <-elected:
+			cancel()
+		case <-done:
+		}
+	}()
+	v, err = ask(ctx)
+	return v, ctx.Err() != nil, err
 }
 
 // Start returns the first offset of p that is kept: the end if none is. It is the same on every node that has applied the same.

@@ -292,8 +292,11 @@ func TestFullDiskRefusesWrites(t *testing.T) {
 	o := testOptions(t.TempDir())
 	o.MinFreeBytes = 1 << 60
 	l := openTestLog(t, o)
-	if _, err := l.Propose(testContext(t), batchOf(write{Partition{1, 0}, "x"})); !problem.Is(err, problem.Overloaded) {
+	if _, err := l.Propose(testContext(t), batchOf(write{Partition{1, 0}, "x"})); !problem.Is(err, problem.DiskFull) {
 		t.Errorf("propose on a full disk: %v", err)
+	}
+	if !l.DiskFull() {
+		t.Error("the log does not know that its disk is full")
 	}
 }
 

@@ -232,7 +232,7 @@ func TestFailover(t *testing.T) {
 	closeNodes(t, logs[leader])
 	close(down)
 	wg.Wait()
-	if unknown > 4*2*int(follower.options.Senders) {
+	if unknown > 4*2*follower.options.Senders {
 		t.Errorf("%d writes with an unknown outcome", unknown)
 	}
 	rest := []*Log{follower, logs[(leader+2)%3]}

@@ -20,6 +20,10 @@ type metrics struct {
 	deleted     prometheus.Counter
 	freed       prometheus.Counter
 	registerer  prometheus.Registerer // nil: none
+	refusedFull prometheus.Counter
+	postponed   prometheus.Counter
+	free        prometheus.Gauge
+	full        prometheus.Gauge
 }
 
 // newMetrics makes the metrics and registers them with r unless it is nil.
@@ -29,6 +33,9 @@ func newMetrics(r prometheus.Registerer) (*metrics, error) {
 	}
 	histogram := func(name, help string, buckets []float64) prometheus.Histogram {
 		return prometheus.NewHistogram(prometheus.HistogramOpts{Namespace: "kalam", Subsystem: "log", Name: name, Help: help, Buckets: buckets})
+	}
+	gauge := func(name, help string) prometheus.Gauge {
+		return prometheus.NewGauge(prometheus.GaugeOpts{Namespace: "kalam", Subsystem: "log", Name: name, Help: help})
 	}
 	latency := prometheus.ExponentialBuckets(50e-6, 2, 16)
 	m := &metrics{
@@ -44,6 +51,10 @@ func newMetrics(r prometheus.Registerer) (*metrics, error) {
 		syncErrors:  counter("sync_errors_total", "Syncs that failed. The node stops after one."),
 		deleted:     counter("segments_deleted_total", "Segments that retention has deleted."),
 		freed:       counter("segments_deleted_bytes_total", "Bytes of the segments that retention has deleted."),
+		refusedFull: counter("writes_refused_disk_full_total", "Batches refused because a disk is nearly full."),
+		postponed:   counter("checkpoints_postponed_total", "Times that a checkpoint was due and put off because it might not fit on the disk."),
+		free:        gauge("disk_free_bytes", "Free space of the data directory's disk."),
+		full:        gauge("disk_full", "1 while writes are refused because the disk is nearly full."),
 	}
 	if r == nil {
 		return m, nil
@@ -53,6 +64,7 @@ func newMetrics(r prometheus.Registerer) (*metrics, error) {
 	for _, c := range []prometheus.Collector{
 		m.proposals, m.refused, m.entries, m.batches, m.proposed, m.written, m.commit, m.apply, m.checkpoints, m.syncErrors,
 		m.deleted, m.freed,
+		m.refusedFull, m.postponed, m.free, m.full,
 	} {
 		errs = append(errs, r.Register(c))
 	}

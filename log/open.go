@@ -40,10 +40,8 @@ func (l *Log) open(ctx context.Context) error {
 		return err
 	}
 	l.host = host
-	l.sender = newProposer(host, groupID, host.GetNoOPSession(uint64(groupID)), l.options.Clock, l.metrics, l.failure, &l.leader, proposerLimits{
-		entry: l.options.MaxEntryBytes, batch: l.options.MaxBatchBytes, queue: l.options.QueueBytes,
-		timeout: l.options.ProposeTimeout, senders: l.options.Senders, settle: 2 * electionTicks * l.options.RTT,
-	})
+	l.sender = l.newProposer()
+	l.sender.start(host.GetNoOPSession(uint64(groupID)))
 	if err := l.awaitLeader(ctx); err != nil {
 		return err
 	}
@@ -55,6 +53,17 @@ func (l *Log) open(ctx context.Context) error {
 	}
 	l.keeper = startKeeper(l)
 	return nil
+}
+
+func (l *Log) newProposer() *proposer {
+	o := &l.options
+	return &proposer{
+		host: l.host, group: groupID, clock: o.Clock, metrics: l.metrics, failure: l.failure, leader: &l.leader, barrier: l.Barrier,
+		limits: proposerLimits{
+			entry: o.MaxEntryBytes, batch: o.MaxBatchBytes, queue: o.QueueBytes, timeout: o.ProposeTimeout, senders: o.Senders,
+			settle: settleTicks * o.RTT,
+		},
+	}
 }
 
 // patience is how long awaitLeader waits before it says what it waits for, and between two sayings.
@@ -90,6 +99,7 @@ func (l *Log) openStorage() (err error) {
 	if l.metrics, err = newMetrics(o.Registerer); err != nil {
 		return fmt.Errorf("register metrics: %w", err)
 	}
+	l.space = newSpace(o, l.metrics)
 	l.failure = newFailure(l.fail)
 	l.leader.init()
 	segments := o.FS.PathJoin(o.Dir, "segments")
@@ -104,6 +114,9 @@ func (l *Log) openStorage() (err error) {
 		return fmt.Errorf("register metrics: %w", err)
 	}
 	l.replica, err = openReplica(groupID, l.store, o.Fold, l.floor, l.failure, l.metrics, o.Clock)
+	if err == nil {
+		l.replica.wrote = l.space.wrote
+	}
 	return err
 }
 

@@ -25,6 +25,7 @@ type proposer struct {
 	metrics *metrics
 	failure *failure
 	leader  *leadership
+	barrier func(context.Context) (Position, error) // Log.Barrier
 	limits  proposerLimits
 	done    sync.WaitGroup
 
@@ -44,7 +45,7 @@ type proposerLimits struct {
 	batch   int           // bytes of one batch
 	queue   int           // bytes of waiting batches
 	timeout time.Duration // for one entry
-	settle  time.Duration // after an election, for an entry proposed before it
+	settle  time.Duration // for an entry proposed before an election, once what the new leader took over is applied
 	senders int
 }
 
@@ -65,13 +66,12 @@ type answer struct {
 	err     error
 }
 
-func newProposer(host raftHost, group GroupID, session *client.Session, c clock.Clock, m *metrics, f *failure, l *leadership, limits proposerLimits) *proposer {
-	p := &proposer{host: host, group: group, clock: c, metrics: m, failure: f, leader: l, limits: limits}
+// start starts the senders. The fields before mu are set.
+func (p *proposer) start(session *client.Session) {
 	p.work.L = &p.mu
-	for range limits.senders {
+	for range p.limits.senders {
 		p.done.Go(func() { p.send(session) })
 	}
-	return p
 }
 
 // closeGrace is how long closing waits for entries in flight, which a group without a majority never answers.
@@ -371,21 +371,48 @@ func (p *proposer) commitOnce(session *client.Session, entry []byte) (_ statemac
 // errDeposed is the cause of an unknown outcome: the entry was on its way to a leader that is one no more.
 var errDeposed = errors.New("the leader changed")
 
-// await returns what became of rs. An entry that was on its way to a leader which another has followed is either applied soon after the
-// election or never answered: waiting for its timeout would hold up those that come behind it.
+// await returns what became of rs. An entry that was on its way to a leader which another has followed is among what the new one took over, or
+// is soon forwarded to it, or is never answered: waiting for its timeout would hold up those that come behind it.
 func (p *proposer) await(rs *dragonboat.RequestState, elected <-chan struct{}) (dragonboat.RequestResult, error) {
-	var settled <-chan time.Time
-	for {
-		select {
-		case r := <-rs.ResultC():
-			return r, nil
-		case <-p.failure.done:
-			return dragonboat.RequestResult{}, errUnknown(p.failure.err())
-		case <-elected:
-			elected = nil
-			settled = time.After(p.limits.settle)
-		case <-settled:
-			return dragonboat.RequestResult{}, errUnknown(errDeposed)
-		}
+	select {
+	case r := <-rs.ResultC():
+		return r, nil
+	case <-p.failure.done:
+		return dragonboat.RequestResult{}, errUnknown(p.failure.err())
+	case <-elected:
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	settled := make(chan struct{})
+	go func() {
+		defer close(settled)
+		p.settle(ctx)
+	}()
+	defer func() { cancel(); <-settled }()
+	select {
+	case r := <-rs.ResultC():
+		return r, nil
+	case <-p.failure.done:
+		return dragonboat.RequestResult{}, errUnknown(p.failure.err())
+	case <-settled:
+	}
+	select {
+	case r := <-rs.ResultC():
+		return r, nil
+	default:
+		return dragonboat.RequestResult{}, errUnknown(errDeposed)
+	}
+}
+
+// settle returns when whatever the present leader took over from the one before it is applied here, and a little later, or when ctx ends.
+func (p *proposer) settle(ctx context.Context) {
+	if _, err := p.barrier(ctx); err != nil {
+		<-ctx.Done() // nothing can be told: the entry's own timeout decides
+		return
+	}
+	grace := time.NewTimer(p.limits.settle)
+	defer grace.Stop()
+	select {
+	case <-grace.C:
+	case <-ctx.Done():
 	}
 }

@@ -8,7 +8,12 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
+	"github.com/lni/dragonboat/v4"
+	"github.com/lni/dragonboat/v4/client"
+
+	"kalamlog.dev/kalam/internal/clock"
 	"kalamlog.dev/kalam/internal/problem"
 )
 
@@ -137,6 +142,56 @@ func TestFailedCommitStopsTheLog(t *testing.T) {
 	l = openTestLog(t, testOptions(o.Dir))
 	if got := readAll(t, l, Partition{1, 0}); len(got) != 2 || got[1] != "committed" {
 		t.Errorf("changes after the restart: %q", got)
+	}
+}
+
+// deafHost takes proposals and never answers them.
+type deafHost struct{ taken chan struct{} }
+
+func (h deafHost) Propose(*client.Session, []byte, time.Duration) (*dragonboat.RequestState, error) {
+	h.taken <- struct{}{}
+	return &dragonboat.RequestState{}, nil
+}
+
+// An entry that was on its way to a leader which another has followed is given up, but not before what that one took over is applied.
+func TestEntryOnItsWayToAFormerLeader(t *testing.T) {
+	m, err := newMetrics(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var leader leadership
+	leader.init()
+	leader.set(Leader{Replica: 1, Term: 1})
+	host, asked, applied := deafHost{make(chan struct{}, 1)}, make(chan struct{}), make(chan struct{})
+	p := &proposer{
+		host: host, clock: clock.System{}, metrics: m, failure: newFailure(func(error) {}), leader: &leader,
+		barrier: func(ctx context.Context) (Position, error) {
+			close(asked)
+			select {
+			case <-applied:
+				return Position{}, nil
+			case <-ctx.Done():
+				return Position{}, ctx.Err()
+			}
+		},
+		limits: proposerLimits{entry: 1 << 20, batch: 1 << 20, queue: 1 << 20, timeout: time.Hour, settle: time.Millisecond, senders: 1},
+	}
+	p.start(nil)
+	defer p.close()
+	answers := make(chan error, 1)
+	go func() { _, err := p.propose(testContext(t), []byte("batch")); answers <- err }()
+	<-host.taken
+	leader.set(Leader{Term: 2})
+	leader.set(Leader{Replica: 2, Term: 2})
+	<-asked
+	select {
+	case err := <-answers:
+		t.Fatalf("given up before what the new leader took over is applied: %v", err)
+	default:
+	}
+	close(applied)
+	if err := <-answers; !problem.Is(err, problem.Timeout) || !errors.Is(err, errDeposed) {
+		t.Errorf("the entry: %v", err)
 	}
 }
 

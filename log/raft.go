@@ -5,20 +5,31 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
+	"strings"
+	"syscall"
 	"time"
 
 	"github.com/lni/dragonboat/v4"
 	"github.com/lni/dragonboat/v4/config"
 	"github.com/lni/dragonboat/v4/raftio"
 	"github.com/lni/dragonboat/v4/statemachine"
+
+	"kalamlog.dev/kalam/internal/problem"
 )
 
 // Raft settings that no option changes.
 const (
-	groupID       GroupID = 1
-	electionTicks         = 10        // the least; dragonboat draws up to twice as many
-	engineWorkers         = 4         // can never be changed for an existing directory
-	entryBuffer           = 256 << 10 // tan keeps 16 of them; a larger update allocates
+	groupID         GroupID = 1
+	electionTicks           = 20        // the least without a word from the leader before another is elected; dragonboat draws up to twice as many
+	soloTicks               = 10        // the same for a node alone, which waits for itself at every start
+	retransferTicks         = 2         // between two requests to hand over
+	settleTicks             = 3         // for an entry that a former leader forwards to the present one
+	engineWorkers           = 4         // can never be changed for an existing directory
+	entryBuffer             = 256 << 10 // tan keeps 16 of them; a larger update allocates
+
+	// Each answer to a heartbeat by a follower that lags has the leader read what it lacks and send it again, until the first of it is acknowledged. On a
+	// slow disk a heartbeat a tick kept the leader busy until it was deposed.
+	heartbeatTicks = 4
 )
 
 // raftOptions is what a group is started with.
@@ -74,8 +85,27 @@ func raftPanic(g *logGuard, r any) error {
 	if g.refused != nil {
 		return g.refused
 	}
+	if e := faultOfDisk(r); e != nil {
+		return e
+	}
 	return &CorruptionError{Path: g.fs.lastOpened(g.dir), Err: fmt.Errorf("the raft log cannot be read: %s; if this node has peers, "+
 		"replace it with \"kalam cluster replace %d\", else restore a backup", firstLine(fmt.Sprint(r)), g.node)}
+}
+
+// faultOfDisk recognizes a panic for which the bytes on the disk are not to blame: nobody should remove them.
+func faultOfDisk(r any) error {
+	text := firstLine(fmt.Sprint(r))
+	for _, e := range []syscall.Errno{syscall.ENOSPC, syscall.EDQUOT, syscall.EIO, syscall.EROFS, syscall.EACCES, syscall.EPERM, syscall.EMFILE, syscall.ENFILE} {
+		if !strings.Contains(text, e.Error()) {
+			continue
+		}
+		if e == syscall.ENOSPC || e == syscall.EDQUOT {
+			return problem.New(problem.DiskFull, "the disk is too full to open the raft log").
+				WithHint("free about %d MiB", ballastBytes>>20).Because(e)
+		}
+		return fmt.Errorf("open raft log: %s: %w", text, e)
+	}
+	return nil
 }
 
 func hostConfig(o raftOptions) config.NodeHostConfig {
@@ -105,14 +135,18 @@ func hostConfig(o raftOptions) config.NodeHostConfig {
 }
 
 func groupConfig(o raftOptions) config.Config {
+	ticks, heartbeat := uint64(electionTicks), uint64(heartbeatTicks)
+	if o.network == nil {
+		ticks, heartbeat = soloTicks, 1
+	}
 	return config.Config{
 		ReplicaID:           uint64(o.identity.Replica),
 		IsNonVoting:         !o.identity.Voter,
 		ShardID:             uint64(groupID),
 		CheckQuorum:         true,
 		PreVote:             true,
-		ElectionRTT:         electionTicks,
-		HeartbeatRTT:        1,
+		ElectionRTT:         ticks,
+		HeartbeatRTT:        heartbeat,
 		OrderedConfigChange: true,
 		MaxInMemLogSize:     o.inMemory,
 		// Snapshots are requested by Log.Checkpoint alone: one mechanism, with the Fold synced outside the apply loop first.
@@ -179,7 +213,7 @@ func (l *Log) startRaft() (*dragonboat.NodeHost, error) {
 		create: func(uint64, uint64) statemachine.IOnDiskStateMachine {
 			return &machine{replica: l.replica, opened: opened}
 		},
-		events: &raftEvents{leader: &l.leader, removed: func() {
+		events: &raftEvents{leader: &l.leader, logger: o.Logger, removed: func() {
 			if l.store.over() == nil {
 				l.failure.fail(ErrRemoved)
 			}

@@ -19,6 +19,7 @@ type replica struct {
 	failure *failure
 	metrics *metrics
 	clock   clock.Clock
+	wrote   func(bytes int64) // told what goes to segments; nil: nobody
 
 	checkpoint Checkpoint    // of the last apply
 	applying   atomic.Uint64 // the last index handed to apply
@@ -191,6 +192,9 @@ func (r *replica) commit(step Step, c Checkpoint, entries, size int) error {
 	r.backlog.entries.Add(uint64(entries))
 	r.backlog.bytes.Add(int64(size))
 	r.metrics.written.Add(float64(written))
+	if r.wrote != nil {
+		r.wrote(int64(written))
+	}
 	return r.floor.raise(c.Index)
 }
 

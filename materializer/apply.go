@@ -139,7 +139,7 @@ func describe(why misfit, t *Table, cur rowState, m *rawMutation) *problem.Error
 	case conditionFalse:
 		return problem.New(problem.VersionConflict, "the condition does not hold for key %s of %s", key, name)
 	default:
-		if m.op == Upsert {
+		if m.version >= 0 {
 			return problem.New(problem.VersionConflict, "key %s does not exist in %s, version %d was expected", key, name, m.version)
 		}
 		return problem.New(problem.KeyNotFound, "key %s does not exist in %s", key, name)

@@ -58,7 +58,7 @@ func TestRefusals(t *testing.T) {
 		}, problem.DuplicateKey, "key (1) already exists in app.users", 0},
 		{"insert of a key twice", func(l *ledger, users *Table) Mutation {
 			return l.row(users, Insert, big(100), str("x"), big(1))
-		}, problem.DuplicateKey, "key (100) already exists in app.users", 1},
+		}, problem.DuplicateKey, "key (100) already exists in app.users", problem.NoVersion},
 		{"patch of no row", func(l *ledger, users *Table) Mutation {
 			return l.patch(users, 5, "n", lit(big(1)))
 		}, problem.KeyNotFound, "key (5) does not exist in app.users", AnyVersion},

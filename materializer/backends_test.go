@@ -97,15 +97,14 @@ func TestSnapshotsBetweenBackends(t *testing.T) {
 	want := dumpState(t, from.m)
 	otherBackends(t, func(t *testing.T, newStore func() backendOpener) {
 		open := newStore()
-		use := func(o *Options) { o.Backend = open }
-		to := openLedger(t, nil, use)
+		to := openLedgerOver(t, open)
 		if _, err := to.m.Restore(bytes.NewReader(from.snapshot()), nil); err != nil {
 			t.Fatal(err)
 		}
 		if err := to.m.Close(); err != nil {
 			t.Fatal(err)
 		}
-		to = openLedger(t, nil, use)
+		to = openLedgerOver(t, open)
 		if got := dumpState(t, to.m); !slices.Equal(got, want) {
 			t.Error("the restored state is another")
 		}
@@ -126,8 +125,7 @@ func TestCutOffRestoreOverBackends(t *testing.T) {
 	otherBackends(t, func(t *testing.T, newStore func() backendOpener) {
 		for _, size := range []int{0, 100, len(raw) / 2, len(raw) - 1} {
 			open := newStore()
-			use := func(o *Options) { o.Backend = open }
-			l := openLedger(t, nil, use)
+			l := openLedgerOver(t, open)
 			l.createTable(usersTable(1))
 			if _, err := l.m.Restore(bytes.NewReader(raw[:size]), nil); err == nil {
 				t.Fatalf("%d of %d bytes were restored", size, len(raw))
@@ -135,7 +133,7 @@ func TestCutOffRestoreOverBackends(t *testing.T) {
 			if err := l.m.Close(); err != nil {
 				t.Fatal(err)
 			}
-			again := openLedger(t, nil, use)
+			again := openLedgerOver(t, open)
 			if got := dumpState(t, again.m); again.index != 0 || !slices.Equal(got, empty) {
 				t.Errorf("cut off at %d: checkpoint %d, or something is left", size, again.index)
 			}
@@ -146,10 +144,8 @@ func TestCutOffRestoreOverBackends(t *testing.T) {
 // TestSnapshotOverrun: a snapshot that its backend gave up is one to try again, not a failure of the replica.
 func TestSnapshotOverrun(t *testing.T) {
 	dir := t.TempDir()
-	l := openLedger(t, nil, func(o *Options) {
-		o.Backend = func(before func() error) (storage.Backend, error) {
-			return bbolt.Open(bbolt.Options{Dir: dir, BeforeDurable: before, UndoBytes: 4 << 10})
-		}
+	l := openLedgerOver(t, func(before func() error) (storage.Backend, error) {
+		return bbolt.Open(bbolt.Options{Dir: dir, BeforeDurable: before, UndoBytes: 4 << 10})
 	})
 	users := l.createTable(usersTable(1))
 	write := func() {
@@ -181,6 +177,6 @@ func TestSnapshotOverrun(t *testing.T) {
 // TestModelOverBackends is TestModel's random batches over each backend, compared with the maps and with the fold of the changes.
 func TestModelOverBackends(t *testing.T) {
 	otherBackends(t, func(t *testing.T, newStore func() backendOpener) {
-		testModel(t, func() *ledger { return openLedger(t, nil, func(o *Options) { o.Backend = newStore() }) })
+		testModel(t, func() *ledger { return openLedgerOver(t, newStore()) })
 	})
 }

@@ -3,13 +3,19 @@ package materializer
 import (
 	"encoding/binary"
 	"fmt"
+	"math"
+	"time"
 
 	"kalamlog.dev/kalam/log"
 	"kalamlog.dev/kalam/query/expr"
 )
 
-// batchFormat is the first byte of every encoded Batch.
-const batchFormat = 1
+// The first byte of every encoded Batch: its format. batchFormat is written; the older one lacks the bounds of the idempotency memory, which are the
+// default then.
+const (
+	batchFormat1 = 1
+	batchFormat  = 2
+)
 
 // The bits of a mutation's first byte.
 const (
@@ -28,6 +34,11 @@ func EncodeBatch(b *Batch) []byte {
 	}
 	dst := append(make([]byte, 0, size), batchFormat)
 	dst = appendBytes(dst, b.IdempotencyKey)
+	if b.IdempotencyKey != "" {
+		m := b.Memory.orDefault()
+		dst = binary.AppendUvarint(dst, uint64(m.Keys))
+		dst = binary.AppendUvarint(dst, uint64(m.Age.Microseconds()))
+	}
 	dst = binary.LittleEndian.AppendUint64(dst, b.Fingerprint)
 	dst = appendBytes(dst, b.Caller)
 	dst = binary.AppendUvarint(dst, uint64(len(b.Mutations)))
@@ -88,7 +99,7 @@ func DecodeBatch(raw []byte) (*Batch, error) {
 	if err := r.reset(raw); err != nil {
 		return nil, err
 	}
-	b := &Batch{IdempotencyKey: string(r.idempotencyKey), Fingerprint: r.fingerprint, Caller: string(r.caller)}
+	b := &Batch{IdempotencyKey: string(r.idempotencyKey), Memory: r.memory, Fingerprint: r.fingerprint, Caller: string(r.caller)}
 	b.Mutations = make([]Mutation, 0, r.left)
 	for {
 		m, err := r.next()
@@ -148,6 +159,7 @@ func (m *rawMutation) decode() (Mutation, error) {
 type batchReader struct {
 	d              decoder
 	idempotencyKey []byte
+	memory         Memory // zero without a key
 	fingerprint    uint64
 	caller         []byte
 	left           int // mutations not read yet
@@ -158,10 +170,12 @@ type batchReader struct {
 func (r *batchReader) reset(raw []byte) error {
 	r.d = decoder{src: raw}
 	r.m = rawMutation{set: r.m.set[:0]}
-	if r.d.byte() != batchFormat {
+	format := r.d.byte()
+	if format != batchFormat && format != batchFormat1 {
 		return fmt.Errorf("batch: %w", ErrDamaged)
 	}
 	r.idempotencyKey = r.d.bytes()
+	r.memory = r.d.memory(format, len(r.idempotencyKey) > 0)
 	r.fingerprint = r.d.fixed64()
 	r.caller = r.d.bytes()
 	r.left = r.d.count(3)
@@ -169,6 +183,21 @@ func (r *batchReader) reset(raw []byte) error {
 		return fmt.Errorf("batch: %w", ErrDamaged)
 	}
 	return nil
+}
+
+// memory reads the bounds that follow an idempotency key.
+func (d *decoder) memory(format byte, keyed bool) Memory {
+	switch {
+	case !keyed:
+		return Memory{}
+	case format == batchFormat1:
+		return Memory{}.orDefault()
+	}
+	m := Memory{Keys: int(d.upTo(math.MaxInt32)), Age: time.Duration(d.upTo(math.MaxInt64/1000)) * time.Microsecond}
+	if m.Keys == 0 || m.Age == 0 {
+		d.fail()
+	}
+	return m
 }
 
 // next returns the next mutation, valid until next is called again, or nil after the last.

@@ -66,7 +66,7 @@ func TestEmptyCatalog(t *testing.T) {
 
 func TestCatalogLife(t *testing.T) {
 	fs := vfs.NewMem()
-	l := openLedger(t, fs, nil)
+	l := openLedger(t, fs)
 	var told []uint64
 	l.m.OnCatalogChange(func(c *Catalog) { told = append(told, c.Version()) })
 	l.createTable(named("users"))
@@ -89,7 +89,7 @@ func TestCatalogLife(t *testing.T) {
 		t.Fatal(err)
 	}
 
-	l = openLedger(t, fs, nil)
+	l = openLedger(t, fs)
 	if got := l.tableNames(); !slices.Equal(got, names) || !slices.Equal(got, []string{"app.users"}) {
 		t.Errorf("tables after a restart: %v", got)
 	}

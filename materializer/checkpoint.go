@@ -49,6 +49,7 @@ func (m *Materializer) publish(s *step, next checkpoint, ends map[log.Partition]
 		}
 	}
 	m.checkpoint = next
+	m.remembered = m.dedup.remembered()
 	m.metrics.index.Set(float64(next.Index))
 	return before, nil
 }
@@ -86,6 +87,7 @@ func (m *Materializer) load() error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.checkpoint = cp
+	m.remembered = m.dedup.remembered()
 	m.ends = map[log.Partition]log.Offset{}
 	m.catalog.Store(catalog)
 	m.metrics.index.Set(float64(cp.Index))

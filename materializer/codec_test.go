@@ -6,6 +6,7 @@ import (
 	"math"
 	"reflect"
 	"testing"
+	"time"
 
 	"pgregory.net/rapid"
 
@@ -44,6 +45,9 @@ func drawAnyMutation(t *rapid.T) Mutation {
 
 func drawBatch(t *rapid.T) *Batch {
 	b := &Batch{IdempotencyKey: drawText(t, "key"), Fingerprint: rapid.Uint64().Draw(t, "fingerprint"), Caller: drawText(t, "caller"), Mutations: []Mutation{}}
+	if b.IdempotencyKey != "" {
+		b.Memory = Memory{Keys: rapid.IntRange(1, 1<<30).Draw(t, "keys"), Age: time.Duration(rapid.Int64Range(1, 1<<50).Draw(t, "age")) * time.Microsecond}
+	}
 	for range rapid.IntRange(0, 5).Draw(t, "mutations") {
 		b.Mutations = append(b.Mutations, drawAnyMutation(t))
 	}

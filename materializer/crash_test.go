@@ -38,7 +38,7 @@ type backendOpener func(beforeDurable func() error) (storage.Backend, error)
 func openRigOver(t *testing.T, open backendOpener) *crashRig {
 	t.Helper()
 	r := &crashRig{durable: new(atomic.Uint64), applied: new(atomic.Uint64)}
-	m, err := New(Options{Backend: open, IdempotencyKeys: 5})
+	m, err := New(Options{Backend: open})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -73,7 +73,7 @@ func crashHistory(t *testing.T, rng *rand.Rand) [][][]byte {
 	l := newLedger(t)
 	var entries [][][]byte
 	add := func(key string, ms ...Mutation) {
-		raw := EncodeBatch(&Batch{IdempotencyKey: key, Mutations: ms})
+		raw := EncodeBatch(&Batch{IdempotencyKey: key, Memory: Memory{Keys: 5}, Mutations: ms})
 		entries = append(entries, [][]byte{raw})
 		l.begin() // nothing of an earlier step remains
 		if _, err := l.Propose(t.Context(), raw); err != nil {

@@ -7,6 +7,7 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
 
@@ -16,7 +17,7 @@ import (
 
 // writeOnce applies mutations as one batch with an idempotency key.
 func (l *ledger) writeOnce(key string, fingerprint uint64, ms ...Mutation) (WriteReceipt, error) {
-	return NewWriter(l).Write(context.Background(), &Batch{IdempotencyKey: key, Fingerprint: fingerprint, Mutations: ms})
+	return NewWriter(l).Remembering(l.memory).Write(context.Background(), &Batch{IdempotencyKey: key, Fingerprint: fingerprint, Mutations: ms})
 }
 
 func TestReplay(t *testing.T) {
@@ -76,7 +77,7 @@ func TestReplayWithinStep(t *testing.T) {
 
 func TestReplaySurvivesRestart(t *testing.T) {
 	fs := vfs.NewMem()
-	l := openLedger(t, fs, nil)
+	l := openLedger(t, fs)
 	users := l.createTable(usersTable(1))
 	first, err := l.writeOnce("k", 1, l.row(users, Insert, big(1), str("x"), big(1)))
 	if err != nil {
@@ -88,7 +89,7 @@ func TestReplaySurvivesRestart(t *testing.T) {
 	if err := l.m.Close(); err != nil {
 		t.Fatal(err)
 	}
-	l = openLedger(t, fs, nil)
+	l = openLedger(t, fs)
 	again, err := l.writeOnce("k", 1, l.row(users, Insert, big(1), str("x"), big(1)))
 	if err != nil || !again.Replayed || again.Index != first.Index || !slices.Equal(again.Applied, first.Applied) {
 		t.Errorf("replay after restart: %+v %v, want %+v", again, err, first)
@@ -98,8 +99,8 @@ func TestReplaySurvivesRestart(t *testing.T) {
 // TestMemoryIsBounded by count: the oldest are forgotten, and their records are gone.
 func TestMemoryIsBounded(t *testing.T) {
 	fs := vfs.NewMem()
-	few := func(o *Options) { o.IdempotencyKeys = 10 }
-	l := openLedger(t, fs, few)
+	l := openLedger(t, fs)
+	l.memory.Keys = 10
 	users := l.createTable(usersTable(1))
 	upsert := l.row(users, Upsert, big(1), str("x"), big(1))
 	once := func(i int) bool {
@@ -130,7 +131,8 @@ func TestMemoryIsBounded(t *testing.T) {
 	if err := l.m.Close(); err != nil {
 		t.Fatal(err)
 	}
-	l = openLedger(t, fs, few)
+	l = openLedger(t, fs)
+	l.memory.Keys = 10
 	if once(40) || !once(49) {
 		t.Error("after a restart other replies are remembered")
 	}
@@ -159,7 +161,8 @@ func (l *ledger) replies() int {
 
 // TestMemoryAges: a reply counts for as long as it is young, and the old ones go when others come.
 func TestMemoryAges(t *testing.T) {
-	l := openLedger(t, vfs.NewMem(), func(o *Options) { o.IdempotencyAge = 1000 })
+	l := newLedger(t)
+	l.memory.Age = time.Millisecond
 	users := l.createTable(usersTable(1))
 	upsert := l.row(users, Upsert, big(1), str("x"), big(1))
 	once := func(key string) WriteReceipt {

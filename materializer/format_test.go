@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"reflect"
 	"strings"
 	"testing"
 
@@ -45,6 +46,7 @@ func TestFormats(t *testing.T) {
 	add("checkpoint", appendCheckpoint(nil, checkpoint{Checkpoint: log.Checkpoint{Index: 7, Timestamp: 8}, group: 1, catalog: 9}))
 	applied := appendApplied(nil, []Applied{{Done: true, Partition: log.Partition{Table: 1000, ID: 2}, Offset: 300}, {}})
 	add("reply", appendReply(nil, reply{number: 1, group: 1, index: 2, timestamp: 3, fingerprint: 4, applied: applied}))
+	add("bounds", appendBounds(nil, bounds{head: 300, next: 301, dropped: 7, droppedByAge: 8, droppedByCount: 292}))
 	add("refusal", appendRefused(nil, problem.New(problem.NotNull, "m").WithHint("h"), &Refusal{Mutation: 1, Key: "(1)", Version: AnyVersion}))
 
 	path := filepath.Join("testdata", "formats.txt")
@@ -59,6 +61,22 @@ func TestFormats(t *testing.T) {
 	}
 	if !bytes.Equal(want, []byte(out.String())) {
 		t.Errorf("the formats have changed:\n%s\nwant:\n%s", out.String(), want)
+	}
+}
+
+// TestOlderFormats reads what earlier versions wrote.
+func TestOlderFormats(t *testing.T) {
+	raw, err := hex.DecodeString("010b6964656d706f74656e63792a0000000000000003616e6e0301e8070102026b3103726f777b02026b3201020a0105012d02016e0104020a0105013e02016e010400ac0204e9070200026b33")
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := sampleBatch()
+	want.Memory = Memory{}.orDefault()
+	if got, err := DecodeBatch(raw); err != nil || !reflect.DeepEqual(got, want) {
+		t.Errorf("batch %+v, %v", got, err)
+	}
+	if got, err := decodeBounds([]byte{3, 5}); err != nil || got != (bounds{head: 3, next: 5}) {
+		t.Errorf("bounds %+v, %v", got, err)
 	}
 }
 

@@ -10,35 +10,35 @@ import (
 	"kalamlog.dev/kalam/query/expr"
 )
 
-// restoredSetting begins the names of the rows of system.settings that note restores: the position where the log goes on follows, and the value is
+// restoredProperty begins the names of the rows of system.cluster that note restores: the position where the log goes on follows, and the value is
 // the position at which the backup ends.
-const restoredSetting = "restored/"
+const restoredProperty = "restored/"
 
-// GapRow returns the row of system.settings that notes a restore. It is written once, by the restore itself, before anybody reads.
+// GapRow returns the row of system.cluster that notes a restore. It is written once, by the restore itself, before anybody reads.
 func GapRow(g log.Gap) []expr.Value {
 	at := func(i log.Index) string { return log.PositionOf(log.Part{Group: 1, Index: i}).String() }
-	return []expr.Value{expr.TextOf(restoredSetting + at(g.To)), expr.TextOf(at(g.After))}
+	return []expr.Value{expr.TextOf(restoredProperty + at(g.To)), expr.TextOf(at(g.After))}
 }
 
 // Gaps implements log.Fold.
 func (m *Materializer) Gaps() ([]log.Gap, error) {
 	var gaps []log.Gap
-	t := m.Catalog().TableByID(SystemSettings)
-	for e, err := range m.backend.Scan(statePartition(SystemSettings, 0), storage.Range{}) {
+	t := m.Catalog().TableByID(SystemCluster)
+	for e, err := range m.backend.Scan(statePartition(SystemCluster, 0), storage.Range{}) {
 		if err != nil {
-			return nil, fmt.Errorf("read system.settings: %w", err)
+			return nil, fmt.Errorf("read system.cluster: %w", err)
 		}
 		row, err := keyedRow(t, e.Key, e.Value)
 		if err != nil {
 			return nil, err
 		}
-		to, ok := strings.CutPrefix(row.Row.Column(0).Str(), restoredSetting)
+		to, ok := strings.CutPrefix(row.Row.Column(0).Str(), restoredProperty)
 		if !ok {
 			continue
 		}
 		g, err := parseGap(row.Row.Column(1).Str(), to)
 		if err != nil {
-			return nil, fmt.Errorf("restore noted in system.settings: %w", err)
+			return nil, fmt.Errorf("restore noted in system.cluster: %w", err)
 		}
 		gaps = append(gaps, g)
 	}

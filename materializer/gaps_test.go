@@ -19,12 +19,12 @@ func TestGaps(t *testing.T) {
 		t.Fatalf("a new state has gaps %v, %v", gaps, err)
 	}
 	want := []log.Gap{{After: 7, To: 1 << 40}, {After: 1<<40 + 5, To: 2 << 40}}
-	settings := l.m.Catalog().TableByID(SystemSettings)
-	l.mustWrite(l.row(settings, Insert, str(ClusterSetting), str("id")))
+	settings := l.m.Catalog().TableByID(SystemCluster)
+	l.mustWrite(l.row(settings, Insert, str(ClusterProperty), str("id")))
 	for _, g := range want {
 		l.mustWrite(l.row(settings, Insert, GapRow(g)...))
 	}
-	to := openLedger(t, vfs.NewMem(), nil)
+	to := openLedger(t, vfs.NewMem())
 	if _, err := to.m.Restore(bytes.NewReader(l.snapshot()), nil); err != nil {
 		t.Fatal(err)
 	}
@@ -33,7 +33,7 @@ func TestGaps(t *testing.T) {
 			t.Errorf("gaps %v, %v", gaps, err)
 		}
 	}
-	l.mustWrite(l.row(settings, Insert, str(restoredSetting+"1:9"), str("nowhere")))
+	l.mustWrite(l.row(settings, Insert, str(restoredProperty+"1:9"), str("nowhere")))
 	if _, err := l.m.Gaps(); err == nil {
 		t.Error("a gap that begins nowhere was read")
 	}
@@ -59,7 +59,7 @@ func (l *lookAt) Read(p []byte) (int, error) {
 func TestReadersAreRefusedDuringARestore(t *testing.T) {
 	from := filled(t)
 	raw := from.snapshot()
-	to := openLedger(t, vfs.NewMem(), nil)
+	to := openLedger(t, vfs.NewMem())
 	before := to.createTable(&Table{Namespace: "app", Name: "before", Versions: usersTable(1).Versions})
 	to.mustWrite(to.row(before, Insert, big(1), str("x"), big(1)))
 	looked := false

@@ -26,6 +26,7 @@ type ledger struct {
 	ends  map[log.Partition]log.Offset
 	all   map[log.Partition][]log.Record
 
+	memory Memory // of writeOnce
 	starts map[log.Partition]log.Start
 }
 
@@ -36,13 +37,14 @@ func memoryBackend(fs vfs.FS) func(func() error) (storage.Backend, error) {
 }
 
 // openLedger opens a Materializer over fs that is closed with the test.
-func openLedger(t testing.TB, fs vfs.FS, change func(*Options)) *ledger {
+func openLedger(t testing.TB, fs vfs.FS) *ledger {
 	t.Helper()
-	o := Options{Backend: memoryBackend(fs)}
-	if change != nil {
-		change(&o)
-	}
-	m, err := New(o)
+	return openLedgerOver(t, memoryBackend(fs))
+}
+
+func openLedgerOver(t testing.TB, open backendOpener) *ledger {
+	t.Helper()
+	m, err := New(Options{Backend: open})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -61,7 +63,7 @@ func openLedger(t testing.TB, fs vfs.FS, change func(*Options)) *ledger {
 	}
 }
 
-func newLedger(t testing.TB) *ledger { return openLedger(t, vfs.NewMem(), nil) }
+func newLedger(t testing.TB) *ledger { return openLedger(t, vfs.NewMem()) }
 
 // ledgerStep is one step under way.
 type ledgerStep struct {

@@ -14,7 +14,7 @@ import (
 // the log of every node.
 type LogStart struct {
 	log.Start
-	Expired log.Offset // changes before it are in no data file either: the rows of a stream that its TTL has removed; at most Offset
+	Expired log.Offset // changes before it are in no data file either: rows of a stream that its TTL has removed, of a table that is not KeepsLog; at most Offset
 }
 
 // The columns of system.log_starts.
@@ -49,7 +49,7 @@ func partitionKey(p log.Partition) ([]byte, error) {
 
 // readStart returns the zero LogStart for a partition that retention has not touched.
 func readStart(r storage.Reader, c *Catalog, p log.Partition) (LogStart, error) {
-	if p.Table < FirstUserTable {
+	if isCatalog(p.Table) {
 		return LogStart{}, nil
 	}
 	key, err := partitionKey(p)
@@ -94,7 +94,7 @@ func (s *step) checkStart(c *Change) (*problem.Error, error) {
 	}
 	p, next := DecodeLogStart(row)
 	t := s.candidate.TableByID(p.Table)
-	if t == nil || p.Table < FirstUserTable || int(p.ID) >= t.Partitions {
+	if t == nil || isCatalog(p.Table) || int(p.ID) >= t.Partitions {
 		return problem.New(problem.UnknownTable, "partition %d of the table with id %d does not exist", p.ID, p.Table), nil
 	}
 	var last LogStart
@@ -105,7 +105,7 @@ func (s *step) checkStart(c *Change) (*problem.Error, error) {
 		}
 		_, last = DecodeLogStart(old)
 	}
-	flushed, err := s.flushedEnd(p)
+	flushed, err := s.keptElsewhere(t, p)
 	if err != nil {
 		return nil, err
 	}
@@ -116,10 +116,24 @@ func (s *step) checkStart(c *Change) (*problem.Error, error) {
 		return problem.New(problem.InvalidValue, "the changes of partition %d of %s from offset %d on are in no data file yet", p.ID, t.QualifiedName(), flushed), nil
 	case next.Expired > next.Offset:
 		return problem.New(problem.InvalidValue, "partition %d of %s starts at %d and cannot have expired up to %d", p.ID, t.QualifiedName(), next.Offset, next.Expired), nil
-	case next.Expired > 0 && t.Kind != Stream:
+	case !KeepsLog(t.ID) && next.Expired != next.Offset:
+		return problem.New(problem.InvalidValue, "%s is not flushed: what leaves its log has expired", t.QualifiedName()), nil
+	case next.Expired > 0 && t.Kind != Stream && KeepsLog(t.ID):
 		return problem.New(problem.InvalidValue, "%s is no stream: its rows do not expire", t.QualifiedName()), nil
 	}
 	return nil, nil
+}
+
+// keptElsewhere returns up to where p's changes are not needed in the log.
+func (s *step) keptElsewhere(t *Table, p log.Partition) (log.Offset, error) {
+	if KeepsLog(t.ID) {
+		return s.flushedEnd(p)
+	}
+	at, err := s.partOf(t, p)
+	if err != nil {
+		return 0, err
+	}
+	return at.next, nil
 }
 
 // flushedEnd returns up to where p's changes are in data files, with the step's own writes.

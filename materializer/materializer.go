@@ -16,32 +16,21 @@ import (
 
 // Options of New. Zero means default.
 type Options struct {
-	Backend         func(beforeDurable func() error) (storage.Backend, error) // required: opens it
-	Clock           clock.Clock                                               // default the machine's
-	Logger          *slog.Logger                                              // default discards
-	Registerer      prometheus.Registerer                                     // metrics kalam_materializer_*; nil: none
-	IdempotencyKeys int                                                       // remembered, default 1,000,000; the same on every node, or their states diverge
-	IdempotencyAge  int64                                                     // microseconds, default 24 h; the same on every node
+	Backend    func(beforeDurable func() error) (storage.Backend, error) // required: opens it
+	Clock      clock.Clock                                               // default the machine's
+	Logger     *slog.Logger                                              // default discards
+	Registerer prometheus.Registerer                                     // metrics kalam_materializer_*; nil: none
 }
 
 func (o *Options) setDefaults() error {
 	if o.Backend == nil {
 		return errors.New("materializer: Options.Backend is nil")
 	}
-	if o.IdempotencyKeys < 0 || o.IdempotencyAge < 0 {
-		return errors.New("materializer: Options.IdempotencyKeys and IdempotencyAge must not be negative")
-	}
 	if o.Clock == nil {
 		o.Clock = clock.System{}
 	}
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
-	}
-	if o.IdempotencyKeys == 0 {
-		o.IdempotencyKeys = 1_000_000
-	}
-	if o.IdempotencyAge == 0 {
-		o.IdempotencyAge = 24 * 3600 * 1_000_000
 	}
 	return nil
 }
@@ -59,7 +48,8 @@ type Materializer struct {
 	// the state that belong together.
 	mu         sync.RWMutex
 	checkpoint checkpoint
-	restoring  bool                         // the state is being replaced
+	restoring  bool // the state is being replaced
+	remembered Remembered
 	ends       map[log.Partition]log.Offset // those asked for or written since Open
 
 	listening sync.Mutex
@@ -76,15 +66,10 @@ func New(o Options) (*Materializer, error) {
 	if err := o.setDefaults(); err != nil {
 		return nil, err
 	}
-	metrics, err := newMetrics(o.Registerer)
-	if err != nil {
+	m := &Materializer{options: o, dedup: &dedup{}, ends: map[log.Partition]log.Offset{}}
+	var err error
+	if m.metrics, err = newMetrics(o.Registerer, m); err != nil {
 		return nil, err
-	}
-	m := &Materializer{
-		options: o,
-		metrics: metrics,
-		dedup:   &dedup{limit: uint64(o.IdempotencyKeys), age: o.IdempotencyAge},
-		ends:    map[log.Partition]log.Offset{},
 	}
 	m.catalog.Store(emptyCatalog())
 	m.step = newStep(m)
@@ -166,6 +151,13 @@ func (m *Materializer) Close() error {
 
 // Catalog returns the newest applied catalog.
 func (m *Materializer) Catalog() *Catalog { return m.catalog.Load() }
+
+// Remembered says how much is remembered of idempotency keys as of the last commit.
+func (m *Materializer) Remembered() Remembered {
+	m.mu.RLock()
+	defer m.mu.RUnlock()
+	return m.remembered
+}
 
 // OnCatalogChange has f called with each new catalog, from apply after its commit and once from Open: f must be quick and must not write. It is not
 // called for the catalog of now.

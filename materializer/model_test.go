@@ -6,7 +6,6 @@ import (
 	"slices"
 	"testing"
 
-	"github.com/cockroachdb/pebble/v2/vfs"
 	"pgregory.net/rapid"
 
 	"kalamlog.dev/kalam/log"
@@ -184,6 +183,7 @@ func drawHistory(t *rapid.T, l *ledger) history {
 			b := &Batch{}
 			if rapid.Bool().Draw(t, "idempotent") {
 				b.IdempotencyKey = fmt.Sprint("key ", rapid.IntRange(0, 4).Draw(t, "key"))
+				b.Memory.Keys = rapid.IntRange(1, 4).Draw(t, "remembered") // as if nodes had different settings
 			}
 			for range rapid.IntRange(1, 4).Draw(t, "mutations") {
 				b.Mutations = append(b.Mutations, drawMutation(t, l, users).Mutation)
@@ -239,12 +239,11 @@ func (l *ledger) dump() []string {
 
 // TestSteps applies the same entries in steps of different sizes: results, changes and state must be the same.
 func TestSteps(t *testing.T) {
-	few := func(o *Options) { o.IdempotencyKeys = 3 }
 	rapid.Check(t, func(rt *rapid.T) {
 		h := drawHistory(rt, newLedger(t))
-		want := h.replay(openLedger(t, vfs.NewMem(), few), []int{1})
+		want := h.replay(newLedger(t), []int{1})
 		sizes := rapid.SliceOfN(rapid.IntRange(1, 8), 1, 5).Draw(rt, "sizes")
-		got := h.replay(openLedger(t, vfs.NewMem(), few), sizes)
+		got := h.replay(newLedger(t), sizes)
 		if !slices.Equal(got, want) {
 			for i := range min(len(got), len(want)) {
 				if got[i] != want[i] {

@@ -53,6 +53,7 @@ type Assignment struct {
 type Batch struct {
 	IdempotencyKey string // scoped by caller and door by whoever sets it; empty: none
 	Fingerprint    uint64 // hash of the request behind IdempotencyKey: the same key with another is refused
+	Memory         Memory // what remembers IdempotencyKey is held to this; a Writer sets its own
 	Caller         string
 	Mutations      []Mutation
 }

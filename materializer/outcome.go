@@ -7,6 +7,7 @@ import (
 
 	"kalamlog.dev/kalam/internal/problem"
 	"kalamlog.dev/kalam/log"
+	"kalamlog.dev/kalam/query/expr"
 )
 
 // resultFormat is the first byte of every result that apply gives a proposer.
@@ -22,11 +23,46 @@ const (
 // Refusal is the detail of a batch that was refused, behind the *problem.Error of Writer.Write (errors.As finds it).
 type Refusal struct {
 	Mutation int    // place in the batch
-	Key      string // readable, "" if none
-	Version  int64  // current version of the key's row, AnyVersion if it does not exist
+	Key      string // JSON object of the key columns, "" if none or longer than maxConflictKey
+	Version  int64  // current version of the key's row, problem.NoVersion if it does not exist
 }
 
 func (r *Refusal) Error() string { return fmt.Sprintf("mutation %d, key %s", r.Mutation, r.Key) }
+
+// maxConflictKey bounds what a refusal says of the key that it is about, in bytes.
+const maxConflictKey = 4096
+
+// conflictKey shows an encoded key to programs: {"id":5}. It is "" for one that is too long.
+func conflictKey(s *Schema, key []byte) string {
+	values, err := DecodeKey(s, key)
+	if err != nil {
+		return ""
+	}
+	out := []byte{'{'}
+	for i, v := range values {
+		if i > 0 {
+			out = append(out, ',')
+		}
+		out = expr.AppendJSON(out, expr.TextOf(s.Columns[s.Key[i]].Name))
+		out = expr.AppendJSON(append(out, ':'), v)
+		if len(out) >= maxConflictKey {
+			return ""
+		}
+	}
+	return string(append(out, '}'))
+}
+
+// refusedAs joins a refusal to its problem. Programs are told which row it is about where that can be acted upon.
+func refusedAs(p *problem.Error, r *Refusal) *problem.Error {
+	switch p.Code {
+	case problem.DuplicateKey, problem.KeyNotFound, problem.VersionConflict:
+		if r.Key != "" {
+			p = p.Meeting(problem.Conflict{Key: r.Key, Version: r.Version})
+		}
+	default:
+	}
+	return p.Because(r)
+}
 
 func appendRefused(dst []byte, p *problem.Error, r *Refusal) []byte {
 	dst = append(dst, resultFormat, resultRefused)
@@ -159,7 +195,7 @@ func decodeResult(raw []byte) (result, error) {
 		p := &problem.Error{Code: problem.Code(d.bytes()), Message: string(d.bytes()), Hint: string(d.bytes())}
 		r := &Refusal{Mutation: int(d.upTo(math.MaxInt32)), Key: string(d.bytes()), Version: d.varint()}
 		if !d.bad {
-			return result{}, p.Because(r)
+			return result{}, refusedAs(p, r)
 		}
 	default:
 		d.fail()

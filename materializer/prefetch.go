@@ -11,12 +11,16 @@ import (
 // prefetchFrom is the number of mutations from which on a batch's rows are looked up together: in key order one iterator finds them faster.
 const prefetchFrom = 8
 
+// maxPrefetched bounds the bytes of rows that are looked up together; a batch over larger rows looks up the rest one by one.
+const maxPrefetched = 32 << 20
+
 // prefetch holds what the backend has under the keys of a batch's mutations. The overlay goes before it.
 type prefetch struct {
 	wanted []wanted
 	values [][]byte // by place of the mutation; nil: none
 	known  []bool
 	keys   [][]byte
+	bytes  int
 }
 
 // wanted is a key to look up for the mutation at place.
@@ -29,6 +33,7 @@ type wanted struct {
 // load looks up the keys of all mutations that r still has to read; r itself stays where it is.
 func (p *prefetch) load(s *step, r batchReader) error {
 	p.wanted, p.values, p.known = p.wanted[:0], p.values[:0], p.known[:0]
+	p.bytes = 0
 	if r.left < prefetchFrom {
 		return nil
 	}
@@ -81,6 +86,9 @@ func (p *prefetch) lookUp(s *step) error {
 		some := p.wanted[from : from+len(p.keys)]
 		err := storage.Values(s.m.backend, at.name, p.keys, func(i int, value []byte) {
 			place := some[i].place
+			if p.bytes += len(value); p.bytes > maxPrefetched {
+				return
+			}
 			p.known[place] = true
 			if value != nil {
 				p.values[place] = s.overlay.arena.copy(value)

@@ -65,6 +65,8 @@ type verifier struct {
 	rows  int64
 	diffs []Difference
 
+	expired log.Offset // changes before it are nowhere: rows that they put are not compared
+
 	live bitset // the versions of the view's rows
 	want summer // from the history
 	have summer // from the view
@@ -113,6 +115,11 @@ func (w *verifier) run() error {
 	if err != nil {
 		return err
 	}
+	start, err := w.v.Start(log.Partition{Table: w.t.ID, ID: w.p})
+	if err != nil {
+		return err
+	}
+	w.expired = start.Expired
 	if w.t.Kind != Stream {
 		w.live = make(bitset, end/64+1)
 		if err := w.sumState(end); err != nil {
@@ -139,6 +146,9 @@ func (w *verifier) sumState(end log.Offset) error {
 		w.rows++
 		if row.Version >= end {
 			w.differ(row.Key, "its version %d lies behind the end %d", row.Version, end)
+			continue
+		}
+		if row.Version < w.expired {
 			continue
 		}
 		raw, err := w.newest(row.Raw)
@@ -182,11 +192,7 @@ func (w *verifier) newestRows(c *Change) (err error) {
 
 // sumHistory sums up what should be there, and reports offsets that do not follow each other.
 func (w *verifier) sumHistory(end log.Offset) error {
-	start, err := w.v.Start(log.Partition{Table: w.t.ID, ID: w.p})
-	if err != nil {
-		return err
-	}
-	next := start.Expired
+	next := w.expired
 	for c, err := range w.h.Changes(w.ctx, w.t, w.p, end) {
 		if err != nil {
 			return err
@@ -213,8 +219,11 @@ func (w *verifier) sumHistory(end log.Offset) error {
 	return nil
 }
 
+// follows reports whether the change that c replaces is in the history.
+func (w *verifier) follows(c *Change) bool { return c.HasPrevious && c.Previous >= w.expired }
+
 func (w *verifier) sumChange(c *Change) {
-	if c.HasPrevious {
+	if w.follows(c) {
 		w.want.addChain(c.Key, c.Previous, c.Old, -1)
 	}
 	if c.Op == RowDeleted {
@@ -243,7 +252,7 @@ func (w *verifier) explain(end log.Offset) error {
 		if err != nil {
 			return err
 		}
-		if !wrong[bucketOf(row.Key)] {
+		if !wrong[bucketOf(row.Key)] || row.Version < w.expired {
 			continue
 		}
 		if row.Raw, err = w.newest(row.Raw); err != nil {
@@ -289,7 +298,7 @@ func (w *verifier) foldBuckets(end log.Offset, wrong map[int]bool) (map[string]C
 		if err := w.newestRows(&c); err != nil {
 			return nil, err
 		}
-		if was, ok := last[string(c.Key)]; ok != c.HasPrevious || ok && !bytes.Equal(was.New, c.Old) {
+		if was, ok := last[string(c.Key)]; ok != w.follows(&c) || ok && !bytes.Equal(was.New, c.Old) {
 			w.differ(bytes.Clone(c.Key), "the old row of offset %d is not the one that was put before", c.Offset)
 		}
 		if c.Op == RowDeleted {

@@ -285,6 +285,9 @@ func (sl *slot) variable(b []byte) expr.Value {
 	}
 }
 
+// Size returns the bytes that the row takes as it is stored.
+func (r Row) Size() int { return len(r.raw) }
+
 // Column returns the value of column i of the newest schema. It takes the same time for any column and allocates nothing for scalars. A text
 // value shares the row's memory: whoever keeps it for longer takes Values.
 func (r Row) Column(i int) expr.Value {

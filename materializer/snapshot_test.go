@@ -73,7 +73,7 @@ func TestSnapshot(t *testing.T) {
 	from := filled(t)
 	raw := from.snapshot()
 	fs := vfs.NewMem()
-	to := openLedger(t, fs, nil)
+	to := openLedger(t, fs)
 	to.createTable(&Table{Namespace: "app", Name: "will_go", Versions: usersTable(1).Versions})
 	var told *Catalog
 	to.m.OnCatalogChange(func(c *Catalog) { told = c })
@@ -102,7 +102,7 @@ func TestSnapshot(t *testing.T) {
 	if err := to.m.Close(); err != nil {
 		t.Fatal(err)
 	}
-	again := openLedger(t, fs, nil)
+	again := openLedger(t, fs)
 	if got := dumpState(t, again.m); !slices.Equal(got, want) {
 		t.Error("the restored state did not survive a restart")
 	}
@@ -114,7 +114,7 @@ func TestSnapshotCutOff(t *testing.T) {
 	empty := dumpState(t, newLedger(t).m)
 	for _, size := range []int{0, 5, 100, len(raw) / 2, len(raw) - 1} {
 		fs := vfs.NewMem()
-		l := openLedger(t, fs, nil)
+		l := openLedger(t, fs)
 		l.createTable(usersTable(1))
 		if err := l.m.Sync(); err != nil {
 			t.Fatal(err)
@@ -125,7 +125,7 @@ func TestSnapshotCutOff(t *testing.T) {
 		if err := errors.Join(l.m.Sync(), l.m.Close()); err != nil {
 			t.Fatal(err)
 		}
-		again := openLedger(t, fs, nil)
+		again := openLedger(t, fs)
 		if again.index != 0 {
 			t.Errorf("cut off at %d: checkpoint %d", size, again.index)
 		}

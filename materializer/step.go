@@ -24,6 +24,7 @@ type step struct {
 	reader    batchReader
 	candidate *Catalog // catalog with the batch's changes
 	drafts    []draft
+	volume    int // bytes of old and new rows in drafts
 	applied   []Applied
 	prefetch  prefetch
 
@@ -88,7 +89,7 @@ func (s *step) Apply(meta log.EntryMeta, payload []byte, out log.Appender) ([]by
 	applied := appendApplied(nil, s.applied)
 	if key := s.reader.idempotencyKey; len(key) > 0 {
 		r := reply{group: meta.Group, index: meta.Index, timestamp: meta.Timestamp, fingerprint: s.reader.fingerprint, applied: applied}
-		if err := s.remember(key, r); err != nil {
+		if err := s.remember(key, r, s.reader.memory); err != nil {
 			return nil, err
 		}
 	}
@@ -100,7 +101,7 @@ func (s *step) Apply(meta log.EntryMeta, payload []byte, out log.Appender) ([]by
 
 // replay answers a batch whose idempotency key is remembered; nil if it is not.
 func (s *step) replay(meta log.EntryMeta) ([]byte, error) {
-	r, ok, err := s.remembered(s.reader.idempotencyKey, meta.Timestamp)
+	r, ok, err := s.remembered(s.reader.idempotencyKey, meta.Timestamp, s.reader.memory)
 	if err != nil || !ok {
 		return nil, err
 	}
@@ -108,7 +109,7 @@ func (s *step) replay(meta log.EntryMeta) ([]byte, error) {
 		s.m.metrics.refused.Inc()
 		p := problem.New(problem.IdempotencyMismatch, "the idempotency key was used before with another request").
 			WithHint("use a new key for a new request")
-		return appendRefused(nil, p, &Refusal{Version: AnyVersion}), nil
+		return appendRefused(nil, p, &Refusal{Version: problem.NoVersion}), nil
 	}
 	s.m.metrics.replayed.Inc()
 	return appendResult(nil, resultReplayed, r.group, r.index, r.applied), nil
@@ -118,7 +119,7 @@ func (s *step) replay(meta log.EntryMeta) ([]byte, error) {
 func (s *step) fold(meta log.EntryMeta) ([]byte, error) {
 	s.candidate = s.catalog
 	clear(s.drafts)
-	s.drafts, s.applied = s.drafts[:0], s.applied[:0]
+	s.drafts, s.applied, s.volume = s.drafts[:0], s.applied[:0], 0
 	if err := s.prefetch.load(s, s.reader); err != nil {
 		return nil, err
 	}
@@ -130,23 +131,39 @@ func (s *step) fold(meta log.EntryMeta) ([]byte, error) {
 		if m == nil {
 			return nil, nil
 		}
-		refused, version, err := s.mutate(meta, i, m)
+		refused, err := s.mutate(meta, i, m)
 		if err != nil {
 			return nil, err
 		}
 		if refused != nil {
 			s.rollback()
-			return appendRefused(nil, refused, s.refusal(i, m, version)), nil
+			r, err := s.refusal(i, m)
+			if err != nil {
+				return nil, err
+			}
+			return appendRefused(nil, refused, r), nil
 		}
 	}
 }
 
-func (s *step) refusal(i int, m *rawMutation, version int64) *Refusal {
-	r := &Refusal{Mutation: i, Version: version}
-	if t := s.catalog.TableByID(m.partition.Table); t != nil && len(m.key) > 0 {
-		r.Key = keyText(t.Schema(), m.key)
+// refusal tells about the row that a refused batch's mutation met, as it is without the batch.
+func (s *step) refusal(place int, m *rawMutation) (*Refusal, error) {
+	r := &Refusal{Mutation: place, Version: problem.NoVersion}
+	t := s.catalog.TableByID(m.partition.Table)
+	if t == nil || len(m.key) == 0 {
+		return r, nil
 	}
-	return r
+	_, cur, err := s.row(t, place, m)
+	if err != nil {
+		return nil, err
+	}
+	if cur.exists {
+		r.Version = int64(cur.version)
+	}
+	if t.ID >= FirstUserTable {
+		r.Key = conflictKey(t.Schema(), m.key)
+	}
+	return r, nil
 }
 
 func (s *step) rollback() {
@@ -156,45 +173,55 @@ func (s *step) rollback() {
 	}
 }
 
-// mutate drafts the mutation at place. It returns a refusal, with the version of the row it is about.
-func (s *step) mutate(meta log.EntryMeta, place int, m *rawMutation) (refused *problem.Error, version int64, err error) {
+// mutate drafts the mutation at place, or refuses it.
+func (s *step) mutate(meta log.EntryMeta, place int, m *rawMutation) (*problem.Error, error) {
 	t := s.catalog.TableByID(m.partition.Table)
 	if t == nil {
-		p := problem.New(problem.UnknownTable, "the table with id %d does not exist any more", m.partition.Table)
-		return p, AnyVersion, nil
+		return problem.New(problem.UnknownTable, "the table with id %d does not exist any more", m.partition.Table), nil
 	}
-	version = AnyVersion
-	var cur rowState
-	var at *part
-	if int(m.partition.ID) < t.Partitions {
-		if at, err = s.partOf(t, m.partition); err != nil {
-			return nil, version, err
-		}
-		if t.Kind != Stream {
-			if cur, err = s.current(at, place, m.key); err != nil {
-				return nil, version, err
-			}
-		}
-	}
-	if cur.exists {
-		version = int64(cur.version)
+	at, cur, err := s.row(t, place, m)
+	if err != nil {
+		return nil, err
 	}
 	e, err := s.applier.apply(t, cur, m)
 	if err != nil || e.refused != nil {
-		return e.refused, version, err
+		return e.refused, err
 	}
 	if e.op == 0 {
 		s.applied = append(s.applied, Applied{})
-		return nil, version, nil
+		return nil, nil
+	}
+	if s.volume += len(cur.raw) + len(e.row); s.volume > maxVolume {
+		return errVolume(t), nil
 	}
 	s.draft(meta, t, at, cur, m, e)
 	if isCatalog(t.ID) {
-		refused, err = s.foldCatalog(&s.drafts[len(s.drafts)-1].change)
+		return s.foldCatalog(&s.drafts[len(s.drafts)-1].change)
 	}
 	if t.ID == SystemLogStarts && e.op != RowDeleted {
-		refused, err = s.checkStart(&s.drafts[len(s.drafts)-1].change)
+		return s.checkStart(&s.drafts[len(s.drafts)-1].change)
 	}
-	return refused, version, err
+	return nil, nil
+}
+
+// row returns the partition and the current row of the mutation at place; a partition that t does not have is nil.
+func (s *step) row(t *Table, place int, m *rawMutation) (at *part, cur rowState, err error) {
+	if int(m.partition.ID) >= t.Partitions {
+		return nil, rowState{}, nil
+	}
+	if at, err = s.partOf(t, m.partition); err != nil || t.Kind == Stream {
+		return at, rowState{}, err
+	}
+	cur, err = s.current(at, place, m.key)
+	return at, cur, err
+}
+
+// maxVolume bounds the old and new rows of one batch, in bytes. A small batch may change large rows, and all of them go to memory and disk at once.
+const maxVolume = 128 << 20
+
+func errVolume(t *Table) *problem.Error {
+	return problem.New(problem.NotAtomic, "more than %d MiB of rows of %s would change at once", maxVolume>>20, t.QualifiedName()).
+		WithHint("change fewer rows at a time")
 }
 
 // foldCatalog takes a change of the catalog into the candidate.

@@ -35,12 +35,16 @@ const (
 	SystemLogStarts log.TableID = 10
 	// SystemNodes is the cluster's address book.
 	SystemNodes log.TableID = 11
-	// SystemSettings holds what is the same for all nodes and no part of their configuration.
-	SystemSettings log.TableID = 12
+	// SystemCluster holds what the nodes have agreed upon beside their tables, by name.
+	SystemCluster log.TableID = 12
 )
 
-// ClusterSetting is the row of system.settings that holds the cluster's id.
-const ClusterSetting = "cluster_id"
+// ClusterProperty is the row of system.cluster that holds the cluster's id.
+const ClusterProperty = "cluster_id"
+
+// KeepsLog reports whether all changes of a table stay, in the log or in data files: those of users' tables and of the catalog do. The other system tables
+// change all the time and are not flushed: retention takes their old changes away, and their rows are in the state alone.
+func KeepsLog(t log.TableID) bool { return t >= FirstUserTable || isCatalog(t) }
 
 // systemTables returns the definitions of the system tables, prepared, in the order of their ids.
 func systemTables() []*Table {
@@ -72,7 +76,7 @@ func systemTables() []*Table {
 			col("raft_index", bigint), col("expired_offset", bigint), col("updated", instant)),
 		systemTable(SystemNodes, "nodes", 1, col("node_id", bigint), col("replica_id", bigint), col("state", text), col("target", text),
 			col("raft", text), col("http", text), col("kafka", text), col("version", text), col("started", instant)),
-		systemTable(SystemSettings, "settings", 1, col("name", text), col("value", text)),
+		systemTable(SystemCluster, "cluster", 1, col("name", text), col("value", text)),
 	}
 }
 

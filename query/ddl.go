@@ -5,6 +5,7 @@ import (
 	"strings"
 
 	"kalamlog.dev/kalam/internal/problem"
+	"kalamlog.dev/kalam/log"
 	"kalamlog.dev/kalam/materializer"
 	"kalamlog.dev/kalam/query/expr"
 	"kalamlog.dev/kalam/query/parse"
@@ -56,7 +57,7 @@ func (s *session) createSchema(ctx context.Context, st parse.CreateSchema) error
 }
 
 func (s *session) dropSchema(ctx context.Context, st parse.DropSchema) error {
-	return s.alter(ctx, func(c *materializer.Catalog) ([]materializer.Mutation, error) {
+	return s.alter(log.Freeing(ctx), func(c *materializer.Catalog) ([]materializer.Mutation, error) {
 		if st.IfExists && !c.HasNamespace(st.Name) {
 			return nil, nil
 		}
@@ -65,7 +66,7 @@ func (s *session) dropSchema(ctx context.Context, st parse.DropSchema) error {
 }
 
 func (s *session) dropTable(ctx context.Context, st parse.DropTable) error {
-	return s.alter(ctx, func(c *materializer.Catalog) ([]materializer.Mutation, error) {
+	return s.alter(log.Freeing(ctx), func(c *materializer.Catalog) ([]materializer.Mutation, error) {
 		t, err := c.Table(s.namespaceOf(st.Table), st.Table.Name)
 		if st.IfExists && (problem.Is(err, problem.UnknownTable) || problem.Is(err, problem.UnknownNamespace)) {
 			return nil, nil

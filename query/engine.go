@@ -40,6 +40,7 @@ type Options struct {
 	Registerer        prometheus.Registerer                                  // metrics kalam_query_*; nil: none
 	MaxPlans          int                                                    // of the plan cache, default 1000
 	Threads           int                                                    // DuckDB's, default GOMAXPROCS
+	Room              func() error                                           // why DuckDB should spill no more to DataDir, nil if there is room; default: there always is
 	MemoryLimit       string                                                 // DuckDB's, default "1GB"
 	MaxConcurrent     int                                                    // queries in DuckDB at once, others wait; default 64
 	DefaultPartitions int                                                    // of CREATE TABLE, default materializer.DefaultPartitions

@@ -218,8 +218,8 @@ func (in *inserter) Begin(columns []Column) error {
 // Row implements Sink.
 func (in *inserter) Row(values []expr.Value) error {
 	if len(in.batch.Mutations) >= maxQueriedRows {
-		in.refused = problem.New(problem.Unsupported, "INSERT ... SELECT of more than %d rows is not supported", maxQueriedRows).
-			WithHint("insert in several steps")
+		in.refused = problem.New(problem.NotAtomic, "INSERT ... SELECT of more than %d rows cannot be all or nothing; nothing was inserted", maxQueriedRows).
+			WithHint("insert in several statements")
 		return in.refused
 	}
 	in.refused = in.add(values)

@@ -10,6 +10,15 @@ import (
 	"kalamlog.dev/kalam/query/expr"
 )
 
+// Table returns a table of the newest catalog, on a node that lags of one that includes everything acknowledged. The error is a *problem.Error.
+func (e *Engine) Table(ctx context.Context, namespace, table string) (*materializer.Table, error) {
+	t, err := e.Materializer.Catalog().Table(namespace, table)
+	if err != nil && e.Materializer.CatchUp(ctx, e.Log, err) {
+		return e.Materializer.Catalog().Table(namespace, table)
+	}
+	return t, err
+}
+
 // Lookup reads one row by its key without SQL. Of a user table the user column may be left out: it is the caller then.
 // The error is a *problem.Error: KeyNotFound, UnknownTable, TypeMismatch, Forbidden.
 func (e *Engine) Lookup(ctx context.Context, namespace, table string, key []expr.Value, atLeast log.Position) (Row, error) {
@@ -20,7 +29,7 @@ func (e *Engine) Lookup(ctx context.Context, namespace, table string, key []expr
 	if err := e.Log.Reach(ctx, atLeast); err != nil {
 		return Row{}, err
 	}
-	t, err := e.Materializer.Catalog().Table(namespace, table)
+	t, err := e.Table(ctx, namespace, table)
 	if err != nil {
 		return Row{}, err
 	}

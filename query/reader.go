@@ -15,7 +15,8 @@ type reader struct {
 
 func (e *Engine) newReader() (*reader, error) {
 	db, err := duck.Open(duck.Options{
-		DataDir: e.DataDir, Threads: e.Threads, MemoryLimit: e.MemoryLimit, MaxConnections: e.MaxConcurrent, Ensure: e.EnsureFiles,
+		DataDir: e.DataDir, Threads: e.Threads, MemoryLimit: e.MemoryLimit, MaxConnections: e.MaxConcurrent,
+		Room: e.Room, Ensure: e.EnsureFiles,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("open sql engine: %w", err)

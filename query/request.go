@@ -11,6 +11,7 @@ type Request struct {
 	Params         []expr.Value // of $1, $2, ..., shared by all statements
 	AtLeast        log.Position // what reads must include; zero: what is applied here
 	Namespace      string       // of unqualified names, default "default"
+	NotAtomic      bool         // an UPDATE or DELETE of many rows may take several steps, each all or nothing
 	IdempotencyKey string       // makes a repeated request's writes take effect once; scoped by caller
 }
 
@@ -34,6 +35,7 @@ type Summary struct {
 	RowCount  int64        // rows returned or changed
 	Position  log.Position // that the read shows, or the write's
 	PlanCache string       // "hit" or "miss"
+	Batches   int          // of a write: each was all or nothing
 }
 
 // Row is one current row.

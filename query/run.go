@@ -89,16 +89,21 @@ func (s *session) planKey(p parse.Piece) planKey {
 func (s *session) run(ctx context.Context, p parse.Piece) error {
 	const attempts = 20
 	for range attempts {
-		pl, err := s.plan(ctx, p)
-		if err != nil {
-			return err
-		}
-		s.parsed = pl.parsed
-		if err := s.execute(ctx, pl); !errors.Is(err, duck.ErrCatalogChanged) {
+		err := s.runOnce(ctx, p)
+		if !errors.Is(err, duck.ErrCatalogChanged) && !s.Materializer.CatchUp(ctx, s.Log, err) {
 			return err
 		}
 	}
 	return problem.New(problem.Overloaded, "the catalog changes too fast").WithHint("try again")
+}
+
+func (s *session) runOnce(ctx context.Context, p parse.Piece) error {
+	pl, err := s.plan(ctx, p)
+	if err != nil {
+		return err
+	}
+	s.parsed = pl.parsed
+	return s.execute(ctx, pl)
 }
 
 // plan finds the statement's plan in the cache or makes it.

@@ -12,21 +12,28 @@ import (
 	"kalamlog.dev/kalam/query/parse"
 )
 
-// A statement that concerns rows found by a search proposes them in batches of so many rows, or so many bytes of keys.
+// What one batch of a statement holds whose rows are found by a search. A statement is one batch and refused if it does not fit, unless
+// the request says that it need not be atomic: then it takes steps.
 const (
-	maxBatchRows  = 1000
-	maxBatchBytes = 1 << 20
+	maxAtomicRows  = 100_000
+	maxAtomicBytes = 64 << 20 // of keys, and of rows before and after; apply and the log have limits of their own
+	maxStepRows    = 1000
+	maxStepBytes   = 8 << 20
 )
 
-// update runs UPDATE. If the condition fixes the keys it is one batch, all or nothing. Else the keys are searched in the
-// state and written in batches, each all or nothing; the condition is evaluated again when a batch is applied, so that
-// no row is changed that does not fulfil it then.
+// update runs UPDATE as one batch, all or nothing. If the condition fixes the keys they are not read before. Else they are searched
+// in the state; the condition is evaluated again when the batch is applied, so that no row is changed that does not fulfil it then.
+// A request that allows it is written in several batches.
 func (s *session) update(ctx context.Context, st parse.Update) error {
 	t, err := s.keyedTable(st.Table, "UPDATE")
 	if err != nil {
 		return err
 	}
-	p, err := s.newPatcher(t, st.Set, st.Where, false)
+	where, e, err := s.expected(st.Where)
+	if err != nil {
+		return err
+	}
+	p, err := s.newPatcher(t, st.Set, where, false)
 	if err != nil {
 		return err
 	}
@@ -34,7 +41,7 @@ func (s *session) update(ctx context.Context, st parse.Update) error {
 	if err != nil {
 		return err
 	}
-	c := &changer{session: s, table: t, where: p.where, returning: ret}
+	c := &changer{session: s, table: t, where: p.where, expect: e, returning: ret}
 	c.mutation = func(m materializer.Mutation) (materializer.Mutation, error) { return p.patch(m, nil) }
 	return c.run(ctx)
 }
@@ -45,7 +52,11 @@ func (s *session) delete(ctx context.Context, st parse.Delete) error {
 	if err != nil {
 		return err
 	}
-	where, err := s.condition(t, st.Where, false)
+	where, e, err := s.expected(st.Where)
+	if err != nil {
+		return err
+	}
+	where, err = s.condition(t, where, false)
 	if err != nil {
 		return err
 	}
@@ -53,7 +64,7 @@ func (s *session) delete(ctx context.Context, st parse.Delete) error {
 	if err != nil {
 		return err
 	}
-	c := &changer{session: s, table: t, where: where, returning: ret}
+	c := &changer{session: s, table: t, where: where, expect: e, returning: ret}
 	c.mutation = func(m materializer.Mutation) (materializer.Mutation, error) {
 		m.Op, m.Where = materializer.Remove, where
 		return m, nil
@@ -74,6 +85,7 @@ type changer struct {
 	*session
 	table     *materializer.Table
 	where     expr.Node
+	expect    expectation
 	returning *returning
 	mutation  func(address materializer.Mutation) (materializer.Mutation, error)
 
@@ -84,6 +96,9 @@ type changer struct {
 func (c *changer) run(ctx context.Context) error {
 	c.batch = c.session.batch()
 	target := targetOf(c.table, c.where, c.restricted())
+	if err := c.expect.check(target); err != nil {
+		return err
+	}
 	if target.fixed {
 		return c.byKey(ctx, target)
 	}
@@ -113,7 +128,7 @@ func (c *changer) add(address materializer.Mutation, evaluate bool) error {
 	if !evaluate {
 		m.Where = nil
 	}
-	c.batch.Mutations = append(c.batch.Mutations, m)
+	c.batch.Mutations = append(c.batch.Mutations, c.expect.expect(m))
 	c.bytes += len(m.Key) + 64
 	return nil
 }
@@ -188,19 +203,42 @@ func (c *changer) found(ctx context.Context, w *writing, filter *expr.Program, p
 	if err := c.add(address, c.where != nil); err != nil {
 		return err
 	}
-	if len(c.batch.Mutations) < maxBatchRows && c.bytes < maxBatchBytes {
+	c.bytes += 2 * row.Row.Size()
+	if !c.NotAtomic || c.IdempotencyKey != "" {
+		if len(c.batch.Mutations) > maxAtomicRows || c.bytes > maxAtomicBytes {
+			return c.tooMany()
+		}
 		return nil
 	}
-	if c.IdempotencyKey != "" {
-		return problem.New(problem.Unsupported, "the statement concerns too many rows for an idempotency key").
-			WithHint("narrow it to at most %d rows, or leave the key out", maxBatchRows-1)
+	if len(c.batch.Mutations) < maxStepRows && c.bytes < maxStepBytes {
+		return nil
 	}
 	return c.flush(ctx, w)
+}
+
+// tooMany refuses a statement that does not fit into one batch.
+func (c *changer) tooMany() *problem.Error {
+	if c.NotAtomic {
+		return problem.New(problem.NotAtomic, "the statement concerns too many rows for an idempotency key, which is for one step").
+			WithHint("narrow it to at most %d rows, or leave the key out", maxAtomicRows)
+	}
+	return problem.New(problem.NotAtomic, "the statement concerns too many rows to be applied all or nothing; nothing was changed").
+		WithHint("narrow it to at most %d rows, or send the request with \"atomic\": false: it is then applied in several steps", maxAtomicRows)
 }
 
 func (c *changer) flush(ctx context.Context, w *writing) error {
 	err := w.write(ctx, c.batch)
 	c.batch, c.bytes = c.session.batch(), 0
+	p := problem.As(err)
+	switch {
+	case p != nil && (p.Code == problem.BodyTooLarge || p.Code == problem.NotAtomic) && w.sum.Batches == 0:
+		return c.tooMany().Because(p)
+	case p != nil && w.sum.Batches > 0:
+		// What the steps before have changed stays.
+		q := *p
+		q.Kept = &w.sum.RowCount
+		return &q
+	}
 	return err
 }
 

@@ -24,7 +24,12 @@ type writing struct {
 func (s *session) write(ctx context.Context, t *materializer.Table, b *materializer.Batch, ret *returning) error {
 	w := &writing{session: s, table: t, returning: ret}
 	if len(b.Mutations) > 0 || b.IdempotencyKey != "" {
-		if err := w.write(ctx, b); err != nil {
+		err := w.write(ctx, b)
+		if p := problem.As(err); p != nil && p.Code == problem.BodyTooLarge {
+			return problem.New(problem.NotAtomic, "the statement is too large to be applied all or nothing; nothing was changed").
+				WithHint("split it into several statements").Because(p)
+		}
+		if err != nil {
 			return err
 		}
 	}
@@ -37,6 +42,7 @@ func (w *writing) write(ctx context.Context, b *materializer.Batch) error {
 		return err
 	}
 	w.metrics.statements.WithLabelValues("write").Inc()
+	w.sum.Batches++
 	w.sum.Position = w.sum.Position.Max(receipt.Position)
 	for _, a := range receipt.Applied {
 		if !a.Done {
@@ -129,7 +135,7 @@ func (r *returning) add(s *session, t *materializer.Table, n expr.Node, alias st
 	if err != nil {
 		return err
 	}
-	program, err := expr.Compile(fixed, t.Schema().Fields())
+	program, err := expr.Compile(fixed, changeFields(t.Schema()))
 	if err != nil {
 		return err
 	}
@@ -139,6 +145,35 @@ func (r *returning) add(s *session, t *materializer.Table, n expr.Node, alias st
 	r.programs = append(r.programs, program)
 	r.columns = append(r.columns, Column{Name: alias, Type: program.Type().String()})
 	return nil
+}
+
+// changeFields is what RETURNING may name: the columns, and of the system columns those that tell where the change is. _offset is
+// the row's version from now on.
+func changeFields(s *materializer.Schema) []expr.Field {
+	return append(s.Fields(),
+		expr.Field{Name: "_partition", Type: expr.Type{Kind: expr.Integer}},
+		expr.Field{Name: offsetColumn, Type: expr.Type{Kind: expr.BigInt}},
+		expr.Field{Name: "_timestamp", Type: expr.Type{Kind: expr.TimestampTZ}})
+}
+
+// changedRow is a row of changeFields.
+type changedRow struct {
+	materializer.Row
+	columns int
+	record  log.Record
+}
+
+// Column implements expr.Row.
+func (r *changedRow) Column(i int) expr.Value {
+	switch i - r.columns {
+	case 0:
+		return expr.IntOf(expr.Integer, int64(r.record.Partition.ID))
+	case 1:
+		return expr.IntOf(expr.BigInt, int64(r.record.Offset))
+	case 2:
+		return expr.IntOf(expr.TimestampTZ, r.record.Timestamp)
+	}
+	return r.Row.Column(i)
 }
 
 // nameOf names an output without alias.
@@ -167,8 +202,9 @@ func (r *returning) values(t *materializer.Table, rec log.Record) ([]expr.Value,
 		return nil, err
 	}
 	values := make([]expr.Value, len(r.programs))
+	changed := changedRow{Row: row, columns: len(t.Schema().Columns), record: rec}
 	for i, p := range r.programs {
-		if values[i], err = p.Eval(&row); err != nil {
+		if values[i], err = p.Eval(&changed); err != nil {
 			return nil, err
 		}
 	}

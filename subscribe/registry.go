@@ -101,6 +101,9 @@ type Request struct {
 // subscription. What cannot be evaluated live is refused here with a *problem.Error. The subscription holds resources until it is closed or ctx is done.
 func (r *Registry) Subscribe(ctx context.Context, q Request) (*Subscription, error) {
 	s, err := r.subscribe(ctx, q)
+	if err != nil && r.options.Materializer.CatchUp(ctx, r.options.Log, err) {
+		s, err = r.subscribe(ctx, q)
+	}
 	if err != nil {
 		r.metrics.errors.Inc()
 	}

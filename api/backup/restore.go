@@ -176,9 +176,9 @@ func (r *restore) rebirth(l *log.Restoring, gap log.Gap) (b *materializer.Batch,
 		}
 	}
 	b = &materializer.Batch{Caller: identity.Root.Name}
-	settings := v.Catalog().TableByID(materializer.SystemSettings)
+	settings := v.Catalog().TableByID(materializer.SystemCluster)
 	for _, row := range [][]expr.Value{
-		{expr.TextOf(materializer.ClusterSetting), expr.TextOf(r.identity.Cluster)}, materializer.GapRow(gap),
+		{expr.TextOf(materializer.ClusterProperty), expr.TextOf(r.identity.Cluster)}, materializer.GapRow(gap),
 	} {
 		m, err := settings.NewRow(materializer.Upsert, row)
 		if err != nil {

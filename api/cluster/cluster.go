@@ -29,6 +29,7 @@ type Log interface {
 	TransferLeader(ctx context.Context, r log.ReplicaID) error
 	Leader() log.Leader
 	Leads() bool
+	DiskFull() bool
 	Position() log.Position
 	Barrier(ctx context.Context) (log.Position, error)
 	End(p log.Partition) log.Offset
@@ -59,6 +60,8 @@ type Options struct {
 	Clock    clock.Clock    // default the machine's
 	Logger   *slog.Logger   // default discards
 	Version  string         // of the program
+	// FullPeers is kept true while no majority can be reached without a node whose disk is nearly full: log.Options.PeersFull. Required with Net.
+	FullPeers *atomic.Bool
 
 	Raft, HTTP, Kafka string // addresses that others reach this node at, "" for none
 }
@@ -88,11 +91,16 @@ func Open(ctx context.Context, o Options) (*Cluster, error) {
 	if err := c.identify(ctx); err != nil {
 		return nil, err
 	}
-	if err := c.register(ctx); err != nil {
+	err := c.register(ctx)
+	if err != nil && problem.As(err) == nil {
 		return nil, err
 	}
 	life, stop := context.WithCancel(context.Background())
 	c.stop = stop
+	if err != nil { // a full disk, say: it takes no writes and serves all the same
+		c.o.Logger.Warn("this node is not registered yet, trying again", "error", err)
+		c.owned.Go(func() { c.registerLater(life) })
+	}
 	c.owned.Go(func() { c.follow(life) })
 	if o.Net != nil {
 		c.caller = newCaller(o.Net)
@@ -100,6 +108,7 @@ func Open(ctx context.Context, o Options) (*Cluster, error) {
 			return nil, errors.Join(err, c.Close())
 		}
 		c.owned.Go(func() { c.files.tidy(life) })
+		c.owned.Go(func() { c.watch(life) })
 		o.Net.Handle(c.handler())
 		if !o.Identity.Voter {
 			c.owned.Go(func() { c.becomeVoter(life) })
@@ -126,7 +135,7 @@ func (c *Cluster) Close() error {
 
 // identify learns the id of the cluster, or gives it one, and remembers it.
 func (c *Cluster) identify(ctx context.Context) error {
-	id, err := c.setting(materializer.ClusterSetting)
+	id, err := c.property(materializer.ClusterProperty)
 	if err != nil {
 		return err
 	}
@@ -151,8 +160,8 @@ func (c *Cluster) identify(ctx context.Context) error {
 
 // name proposes an id. Of several nodes that do the first wins.
 func (c *Cluster) name(ctx context.Context) (string, error) {
-	m, err := c.table(materializer.SystemSettings).NewRow(materializer.Insert,
-		[]expr.Value{expr.TextOf(materializer.ClusterSetting), expr.TextOf(uuid.NewString())})
+	m, err := c.table(materializer.SystemCluster).NewRow(materializer.Insert,
+		[]expr.Value{expr.TextOf(materializer.ClusterProperty), expr.TextOf(uuid.NewString())})
 	if err == nil {
 		m.Miss = materializer.Skip
 		err = c.write(ctx, m)
@@ -160,11 +169,11 @@ func (c *Cluster) name(ctx context.Context) (string, error) {
 	if err != nil {
 		return "", fmt.Errorf("name the cluster: %w", err)
 	}
-	return c.setting(materializer.ClusterSetting)
+	return c.property(materializer.ClusterProperty)
 }
 
-// setting returns a value of system.settings, "" if it is not set.
-func (c *Cluster) setting(name string) (value string, err error) {
+// property returns a value of system.cluster, "" if it is not set.
+func (c *Cluster) property(name string) (value string, err error) {
 	v, err := c.o.State.View()
 	if err != nil {
 		return "", fmt.Errorf("open view: %w", err)
@@ -174,12 +183,12 @@ func (c *Cluster) setting(name string) (value string, err error) {
 	if err != nil {
 		return "", err
 	}
-	row, err := v.Row(v.Catalog().TableByID(materializer.SystemSettings), 0, key)
+	row, err := v.Row(v.Catalog().TableByID(materializer.SystemCluster), 0, key)
 	if problem.Is(err, problem.KeyNotFound) {
 		return "", nil
 	}
 	if err != nil {
-		return "", fmt.Errorf("read system.settings: %w", err)
+		return "", fmt.Errorf("read system.cluster: %w", err)
 	}
 	return row.Row.Column(1).Str(), nil
 }

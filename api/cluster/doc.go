@@ -7,5 +7,5 @@
 // new replica by [Cluster.Replace]: a replica that forgot what it had acknowledged could make a majority forget it too. So a node
 // with an empty directory never starts under a replica that has run before.
 //
-// The nodes' addresses are in system.nodes, the id of the cluster in system.settings, both replicated like everything else.
+// The nodes' addresses are in system.nodes, the id of the cluster in system.cluster, both replicated like everything else.
 package cluster

@@ -28,10 +28,10 @@ type Seat struct {
 	Logger *slog.Logger
 }
 
-// pollEvery is how often a node without a place asks again, tellEvery how often it says what it waits for.
+// pollEvery is how often a node without a place asks again, tellEvery after how many tries it says what it waits for.
 const (
 	pollEvery = 250 * time.Millisecond
-	tellEvery = 10 * time.Second
+	tellEvery = 40
 )
 
 // Find returns the identity under which the node starts, and makes it durable. A directory that has one keeps it, unless the members say
@@ -97,7 +97,7 @@ func (s Seat) confirm(ctx context.Context, id log.Identity) error {
 	defer c.close()
 	place, err := s.ask(ctx, c)
 	if err != nil || place == nil {
-		return nil //nolint:nilerr // nobody can tell now: start, and hear it from the leader
+		return nil // nobody can tell now: start, and hear it from the leader
 	}
 	switch {
 	case id.Cluster != "" && place.Cluster != "" && place.Cluster != id.Cluster:
@@ -121,14 +121,12 @@ func (s Seat) search(ctx context.Context) (log.Identity, error) {
 	}
 	c := newCaller(s.Net)
 	defer c.close()
-	var told time.Time
-	for {
+	for tries := 0; ; tries++ {
 		id, why, err := s.try(ctx, c, first)
 		if err != nil || id.Replica != 0 {
 			return id, err
 		}
-		if now := time.Now(); now.Sub(told) >= tellEvery {
-			told = now
+		if tries%tellEvery == 0 {
 			s.Logger.Warn("this node has no place in a cluster yet, waiting", "reason", why)
 		}
 		select {

@@ -149,6 +149,23 @@ func (c *Cluster) register(ctx context.Context) error {
 	})
 }
 
+// registerPause is between two attempts of registerLater.
+const registerPause = 2 * time.Second
+
+// registerLater registers until it succeeds or ctx ends.
+func (c *Cluster) registerLater(ctx context.Context) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(registerPause):
+		}
+		if c.register(ctx) == nil {
+			return
+		}
+	}
+}
+
 // follow keeps the book as system.nodes says until ctx ends.
 func (c *Cluster) follow(ctx context.Context) {
 	known := map[string]bool{}

@@ -54,6 +54,7 @@ func (c *Cluster) state() State {
 	return State{
 		Node: c.o.Identity.Node, Replica: c.o.Identity.Replica, Cluster: c.ID(), Ready: true, Leads: c.o.Log.Leads(),
 		Position: c.o.Log.Position().String(), Version: c.o.Version,
+		DiskFull: c.o.Log.DiskFull(),
 	}
 }
 

@@ -70,7 +70,7 @@ func (s *Server) fetchGroupOffsets(ctx context.Context, q *kmsg.OffsetFetchReque
 	if r.ErrorCode = s.coordinate(ctx); r.ErrorCode != errNone {
 		return r
 	}
-	stored, err := s.groupOffsets(q.Group)
+	stored, err := s.currentOffsets(ctx, q.Group)
 	if err != nil {
 		s.o.Logger.Error("kafka: fetch offsets failed", "group", q.Group, "error", err)
 		r.ErrorCode = errCoordinatorNotAvailable
@@ -91,6 +91,19 @@ func (s *Server) fetchGroupOffsets(ctx context.Context, q *kmsg.OffsetFetchReque
 		r.Topics = append(r.Topics, t)
 	}
 	return r
+}
+
+// currentOffsets reads a group's offsets, none older than a commit that was acknowledged before. A coordinator that was deposed and does not know it
+// yet has not heard of its successor's commits: its barrier fails.
+func (s *Server) currentOffsets(ctx context.Context, group string) (storedOffsets, error) {
+	if s.o.Cluster != nil {
+		within, cancel := context.WithTimeout(ctx, catchUpTimeout)
+		defer cancel()
+		if _, err := s.o.Log.Barrier(within); err != nil {
+			return nil, err
+		}
+	}
+	return s.groupOffsets(group)
 }
 
 func allOffsets(stored storedOffsets) []kmsg.OffsetFetchResponseGroupTopic {

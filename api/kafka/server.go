@@ -24,6 +24,7 @@ type Log interface {
 	Start(p log.Partition) log.Offset
 	End(p log.Partition) log.Offset
 	OffsetAtTime(p log.Partition, micros int64) (log.Offset, int64, error)
+	Barrier(ctx context.Context) (log.Position, error)
 }
 
 // Materializer is what the door needs of the materializer: *materializer.Materializer.

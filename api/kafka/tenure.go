@@ -12,7 +12,7 @@ import (
 	"kalamlog.dev/kalam/query/expr"
 )
 
-// tenure is the term in which this node coordinates the consumer groups of a cluster. It begins with an entry in system.settings that names node and
+// tenure is the term in which this node coordinates the consumer groups of a cluster. It begins with an entry in system.cluster that names node and
 // term; each commit of offsets is conditional on it. So a coordinator that was deposed and does not know it yet cannot overwrite what its successor has
 // stored. Members are not handed over: they join again.
 type tenure struct {
@@ -21,9 +21,9 @@ type tenure struct {
 }
 
 const (
-	settingCoordinator = "kafka_coordinator"
-	claimTimeout       = 5 * time.Second
-	catchUpTimeout     = 5 * time.Second
+	propertyCoordinator = "kafka_coordinator"
+	claimTimeout        = 5 * time.Second
+	catchUpTimeout      = 5 * time.Second
 )
 
 // coordinate makes sure that this node coordinates, or says where the client stands.
@@ -71,8 +71,8 @@ func coordinatorName(node int32, term uint64) string {
 
 // claim writes that this node coordinates in term. On return everything stored before is readable here.
 func (s *Server) claim(ctx context.Context, term uint64) error {
-	t := s.o.Materializer.Catalog().TableByID(materializer.SystemSettings)
-	m, err := t.NewRow(materializer.Upsert, []expr.Value{expr.TextOf(settingCoordinator), expr.TextOf(coordinatorName(s.o.NodeID, term))})
+	t := s.o.Materializer.Catalog().TableByID(materializer.SystemCluster)
+	m, err := t.NewRow(materializer.Upsert, []expr.Value{expr.TextOf(propertyCoordinator), expr.TextOf(coordinatorName(s.o.NodeID, term))})
 	if err != nil {
 		return err
 	}
@@ -89,12 +89,12 @@ func (s *Server) fence() ([]materializer.Mutation, error) {
 	s.tenure.mu.Lock()
 	term := s.tenure.term
 	s.tenure.mu.Unlock()
-	t := s.o.Materializer.Catalog().TableByID(materializer.SystemSettings)
-	m, err := t.OfKey(materializer.Check, []expr.Value{expr.TextOf(settingCoordinator)})
+	t := s.o.Materializer.Catalog().TableByID(materializer.SystemCluster)
+	m, err := t.OfKey(materializer.Check, []expr.Value{expr.TextOf(propertyCoordinator)})
 	if err != nil {
 		return nil, err
 	}
-	m.Partition = log.Partition{Table: materializer.SystemSettings}
+	m.Partition = log.Partition{Table: materializer.SystemCluster}
 	m.Where = expr.Binary{
 		Op: "=", L: expr.Column{Name: "value"}, R: expr.Literal{Value: expr.TextOf(coordinatorName(s.o.NodeID, term))},
 	}

@@ -8,6 +8,7 @@ type SQLRequest struct {
 	Params    []json.RawMessage `json:"params,omitempty"`    // values of $1, $2, ...
 	AtLeast   string            `json:"at_least,omitempty"`  // position that the reads must include
 	Namespace string            `json:"namespace,omitempty"` // of unqualified table names; default "default"
+	Atomic    *bool             `json:"atomic,omitempty"`    // false: an UPDATE or DELETE of many rows may take several steps; default true
 }
 
 // SQLReply answers POST /v1/sql. If a statement failed after earlier ones of the batch were done, Results holds those
@@ -25,6 +26,7 @@ type Result struct {
 	Rows       [][]json.RawMessage `json:"rows"`
 	RowCount   int64               `json:"row_count"`
 	Position   string              `json:"position"`
+	Batches    int                 `json:"batches,omitempty"`    // of a write with atomic=false that took several; each was all or nothing
 	Incomplete bool                `json:"incomplete,omitempty"` // the statement failed after these rows
 }
 
@@ -47,6 +49,7 @@ type WriteReply struct {
 	RowCount int64                  `json:"row_count"`
 	Position string                 `json:"position"`
 	Offsets  map[string]OffsetRange `json:"offsets"` // by partition number
+	Batches  int                    `json:"batches"` // each was all or nothing; of one batch the whole write was
 	Error    *Error                 `json:"error,omitempty"`
 }
 
@@ -71,6 +74,15 @@ type Error struct {
 	Position  int    `json:"position,omitempty"`  // 1-based character in the statement
 	Statement int    `json:"statement,omitempty"` // 1-based statement of the batch
 	RowsKept  *int64 `json:"rows_kept,omitempty"` // of a stream of rows: the first so many are stored
+
+	Conflict *Conflict `json:"conflict,omitempty"` // the row that a refused write met
+}
+
+// Conflict tells about the row for which a write was refused: duplicate_key, key_not_found, version_conflict.
+type Conflict struct {
+	Key            json.RawMessage `json:"key"`             // its key columns, as an object
+	Row            int64           `json:"row,omitempty"`   // 1-based place in the body
+	CurrentVersion *int64          `json:"current_version"` // what If-Match would have to be now; null if there is no such row
 }
 
 // Health answers GET /health and GET /ready.

@@ -103,10 +103,8 @@ func runRestore(cmd *cobra.Command, args []string) error {
 		Dir:  c.Server.Data,
 		Node: node,
 		State: materializer.Options{
-			Backend:         openState(c, log.ReplicaID(node), logger),
-			Logger:          logger.With("part", "materializer"),
-			IdempotencyKeys: c.Limits.IdempotencyMax,
-			IdempotencyAge:  c.Limits.IdempotencyAge.Microseconds(),
+			Backend: openState(c, log.ReplicaID(node), logger),
+			Logger:  logger.With("part", "materializer"),
 		},
 		SegmentBytes: int64(c.Storage.SegmentBytes),
 		Logger:       logger.With("part", "log"),

@@ -10,6 +10,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"kalamlog.dev/kalam/api/cluster"
+	"kalamlog.dev/kalam/internal/clock"
 	"kalamlog.dev/kalam/internal/config"
 	"kalamlog.dev/kalam/log"
 	"kalamlog.dev/kalam/materializer"
@@ -24,13 +25,12 @@ type core struct {
 
 // openCore opens the data directory of settings, which it locks: a second process is refused. On return everything that was
 // ever acknowledged is applied; of a node of a cluster without its peers, what its last checkpoint covers.
-func openCore(ctx context.Context, settings config.Config, p *peers, logger *slog.Logger, r prometheus.Registerer) (*core, error) {
+func openCore(ctx context.Context, settings config.Config, p *peers, now clock.Clock, logger *slog.Logger, r prometheus.Registerer) (*core, error) {
 	m, err := materializer.New(materializer.Options{
-		Backend:         openState(settings, p.identity.Replica, logger),
-		Logger:          logger.With("part", "materializer"),
-		Registerer:      r,
-		IdempotencyKeys: settings.Limits.IdempotencyMax,
-		IdempotencyAge:  settings.Limits.IdempotencyAge.Microseconds(),
+		Backend:    openState(settings, p.identity.Replica, logger),
+		Clock:      now,
+		Logger:     logger.With("part", "materializer"),
+		Registerer: r,
 	})
 	if err != nil {
 		return nil, err
@@ -38,13 +38,15 @@ func openCore(ctx context.Context, settings config.Config, p *peers, logger *slo
 	o := log.Options{
 		Dir:          settings.Server.Data,
 		Fold:         m,
+		Clock:        now,
 		Logger:       logger.With("part", "log"),
 		Registerer:   r,
 		Identity:     p.identity,
 		SegmentBytes: int64(settings.Storage.SegmentBytes),
+		MinFreeBytes: uint64(settings.Limits.MinFree),
 	}
 	if p.net != nil {
-		o.Network = p.net
+		o.Network, o.PeersFull = p.net, p.full.Load
 		m.OnCatalogChange(recall(m, p, logger))
 	}
 	o.Offline = p.net == nil && (p.absent || len(p.identity.Members) != 1)
@@ -52,7 +54,8 @@ func openCore(ctx context.Context, settings config.Config, p *peers, logger *slo
 	if err != nil {
 		return nil, err
 	}
-	c := &core{materializer: m, log: l, writer: materializer.NewWriter(l)}
+	writer := materializer.NewWriter(l).Remembering(materializer.Memory{Keys: settings.Limits.IdempotencyMax, Age: settings.Limits.IdempotencyAge})
+	c := &core{materializer: m, log: l, writer: writer}
 	if o.Offline {
 		return c, nil
 	}

@@ -24,6 +24,7 @@ import (
 	"kalamlog.dev/kalam/flusher"
 	"kalamlog.dev/kalam/flusher/objstore"
 	"kalamlog.dev/kalam/flusher/shard"
+	"kalamlog.dev/kalam/internal/clock"
 	"kalamlog.dev/kalam/internal/config"
 	"kalamlog.dev/kalam/log"
 	"kalamlog.dev/kalam/materializer"
@@ -34,6 +35,7 @@ import (
 // node is a running server, all parts of it.
 type node struct {
 	config    config.Config
+	clock     clock.Clock
 	logger    *slog.Logger
 	metrics   *prometheus.Registry
 	peers     *peers
@@ -58,7 +60,11 @@ type listeners struct{ http, kafka, raft, pprof net.Listener }
 
 // openNode opens every part in the order in which they need each other. The doors are shut until serve.
 func openNode(ctx context.Context, c config.Config, logger *slog.Logger) (*node, error) {
-	n := &node{config: c, logger: logger, metrics: prometheus.NewRegistry(), ended: make(chan error, 3)}
+	now, err := clockOf(os.Getenv(config.EnvClockOffset))
+	if err != nil {
+		return nil, err
+	}
+	n := &node{config: c, clock: now, logger: logger, metrics: prometheus.NewRegistry(), ended: make(chan error, 3)}
 	if err := n.open(ctx); err != nil {
 		return nil, errors.Join(err, n.listeners.close(), n.stores.close())
 	}
@@ -133,7 +139,7 @@ func (n *node) openPeers(ctx context.Context) (err error) {
 }
 
 func (n *node) openCore(ctx context.Context) (err error) {
-	if n.core, err = openCore(ctx, n.config, n.peers, n.logger, n.metrics); err != nil {
+	if n.core, err = openCore(ctx, n.config, n.peers, n.clock, n.logger, n.metrics); err != nil {
 		return err
 	}
 	n.stores.add(n.core.close)
@@ -143,19 +149,20 @@ func (n *node) openCore(ctx context.Context) (err error) {
 func (n *node) openCluster(ctx context.Context) (err error) {
 	n.store = objstore.NewDir(vfs.Default, n.config.Server.Data)
 	n.cluster, err = cluster.Open(ctx, cluster.Options{
-		Dir:      n.config.Server.Data,
-		Identity: n.peers.identity,
-		Log:      n.core.log,
-		State:    n.core.materializer,
-		Writer:   n.core.writer,
-		Net:      n.peers.net,
-		Book:     n.peers.book,
-		Store:    n.store,
-		Logger:   n.logger.With("part", "cluster"),
-		Version:  version,
-		Raft:     raftAddress(n.listeners.raft, n.config),
-		HTTP:     advertised(n.listeners.http, n.config),
-		Kafka:    advertised(n.listeners.kafka, n.config),
+		Dir:       n.config.Server.Data,
+		Identity:  n.peers.identity,
+		Log:       n.core.log,
+		State:     n.core.materializer,
+		Writer:    n.core.writer,
+		Net:       n.peers.net,
+		Book:      n.peers.book,
+		Store:     n.store,
+		FullPeers: &n.peers.full,
+		Logger:    n.logger.With("part", "cluster"),
+		Version:   version,
+		Raft:      raftAddress(n.listeners.raft, n.config),
+		HTTP:      advertised(n.listeners.http, n.config),
+		Kafka:     advertised(n.listeners.kafka, n.config),
 	})
 	if err != nil {
 		return fmt.Errorf("enter the cluster: %w", err)
@@ -167,6 +174,7 @@ func (n *node) openCluster(ctx context.Context) (err error) {
 func (n *node) openEngine(context.Context) (err error) {
 	n.ids = materializer.NewIDs(uint64(n.config.Cluster.NodeID))
 	n.engine, err = query.New(query.Options{
+		Clock:             n.clock,
 		IDs:               n.ids,
 		Log:               n.core.log,
 		Materializer:      n.core.materializer,
@@ -178,6 +186,7 @@ func (n *node) openEngine(context.Context) (err error) {
 		MaxPlans:          n.config.QueryCache.MaxPlans,
 		Threads:           n.config.Limits.QueryThreads,
 		MemoryLimit:       fmt.Sprintf("%dKiB", n.config.Limits.QueryMemory>>10),
+		Room:              n.core.log.Room,
 		DefaultPartitions: n.config.Storage.DefaultPartitions,
 		DefaultSharding:   n.config.Sharding.DefaultStrategy,
 	})
@@ -194,10 +203,12 @@ func (n *node) openFlusher(context.Context) error {
 		return err
 	}
 	n.flusher, err = flusher.New(flusher.Options{
+		Clock:           n.clock,
 		Log:             n.core.log,
 		State:           n.core.materializer,
 		Writer:          n.core.writer,
-		Store:           n.store,
+		Store:           objstore.Guarded(n.store, n.core.log.Room),
+		Room:            n.core.log.Room,
 		Leads:           n.core.log.Leads,
 		Spread:          n.cluster.Files().Spread,
 		Strategies:      strategies,
@@ -229,6 +240,7 @@ func orNever[T int64 | time.Duration](v T) T {
 
 func (n *node) openDoors(context.Context) (err error) {
 	n.registry = subscribe.New(subscribe.Options{
+		Clock:        n.clock,
 		Log:          n.core.log,
 		Materializer: n.core.materializer,
 		Writer:       n.core.writer,
@@ -250,6 +262,7 @@ func (n *node) openDoors(context.Context) (err error) {
 	})
 	n.stores.add(n.backups.Close)
 	n.http, err = api.New(api.Options{
+		Clock:        n.clock,
 		Engine:       n.engine,
 		Registry:     n.registry,
 		Log:          n.core.log,
@@ -274,6 +287,7 @@ func (n *node) openDoors(context.Context) (err error) {
 		return err
 	}
 	o := kafka.Options{
+		Clock:        n.clock,
 		Log:          n.core.log,
 		Materializer: n.core.materializer,
 		Writer:       n.core.writer,

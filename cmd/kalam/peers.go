@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net"
 	"strings"
+	"sync/atomic"
 
 	"kalamlog.dev/kalam/api/cluster"
 	"kalamlog.dev/kalam/internal/config"
@@ -19,8 +20,9 @@ import (
 type peers struct {
 	identity log.Identity
 	book     *peer.Book
-	net      *peer.Net // nil: the node is alone
-	absent   bool      // there are others although net is nil: only what needs no majority can be opened
+	net      *peer.Net   // nil: the node is alone
+	full     atomic.Bool // a majority of the nodes is short of disk space
+	absent   bool        // there are others although net is nil: only what needs no majority can be opened
 }
 
 // openPeers starts the listener for peers, if there is to be one, and finds the place of this node. It owns l.

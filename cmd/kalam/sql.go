@@ -23,6 +23,7 @@ type sqlOptions struct {
 	namespace string
 	atLeast   string
 	key       string
+	atomic    bool
 }
 
 func sqlCommand() *cobra.Command {
@@ -44,6 +45,7 @@ func sqlCommand() *cobra.Command {
 	f.StringArrayVar(&o.params, "param", nil, "value of $1, then of $2, ...: JSON, or else text")
 	f.StringVar(&o.namespace, "namespace", "", `of unqualified table names (default "default")`)
 	f.StringVar(&o.atLeast, "at-least", "", "position that reads must include")
+	f.BoolVar(&o.atomic, "atomic", true, "--atomic=false: an UPDATE or DELETE of more rows than are written at once takes several steps")
 	f.StringVar(&o.key, "idempotency-key", "", "a repeated run with the same key is applied once")
 	return cmd
 }
@@ -76,7 +78,7 @@ func (o *sqlOptions) run(cmd *cobra.Command) error {
 }
 
 func (o *sqlOptions) post(cmd *cobra.Command, accept, sql string) (*http.Response, error) {
-	body, err := json.Marshal(wire.SQLRequest{SQL: sql, Params: jsonParams(o.params), AtLeast: o.atLeast, Namespace: o.namespace})
+	body, err := json.Marshal(wire.SQLRequest{SQL: sql, Params: jsonParams(o.params), AtLeast: o.atLeast, Namespace: o.namespace, Atomic: &o.atomic})
 	if err != nil {
 		return nil, fmt.Errorf("encode request: %w", err)
 	}

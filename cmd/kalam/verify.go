@@ -13,6 +13,7 @@ import (
 	"kalamlog.dev/kalam/api/cluster"
 	"kalamlog.dev/kalam/flusher"
 	"kalamlog.dev/kalam/flusher/objstore"
+	"kalamlog.dev/kalam/internal/clock"
 	"kalamlog.dev/kalam/internal/config"
 	"kalamlog.dev/kalam/log"
 	"kalamlog.dev/kalam/materializer"
@@ -61,7 +62,7 @@ func verify(ctx context.Context, cmd *cobra.Command, c config.Config) (err error
 	if err != nil {
 		return err
 	}
-	core, err := openCore(ctx, c, &peers{identity: id, absent: others}, logger, nil)
+	core, err := openCore(ctx, c, &peers{identity: id, absent: others}, clock.System{}, logger, nil)
 	if err != nil {
 		return err
 	}
@@ -88,7 +89,7 @@ func verify(ctx context.Context, cmd *cobra.Command, c config.Config) (err error
 
 // hasOthers reports whether the node is one of several, as of its last checkpoint: it may have begun alone.
 func hasOthers(ctx context.Context, c config.Config, id log.Identity, logger *slog.Logger) (others bool, err error) {
-	core, err := openCore(ctx, c, &peers{identity: id, absent: true}, logger, nil)
+	core, err := openCore(ctx, c, &peers{identity: id, absent: true}, clock.System{}, logger, nil)
 	if err != nil {
 		return false, err
 	}

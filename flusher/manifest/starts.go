@@ -16,7 +16,12 @@ import (
 func MoveStarts(v *materializer.View, t *materializer.Table, starts map[log.PartitionID]log.Start, now int64) (*materializer.Batch, error) {
 	var ms []materializer.Mutation
 	for _, p := range slices.Sorted(maps.Keys(starts)) {
-		m, err := putStart(v, log.Partition{Table: t.ID, ID: p}, now, func(s *materializer.LogStart) { s.Start = starts[p] })
+		m, err := putStart(v, log.Partition{Table: t.ID, ID: p}, now, func(s *materializer.LogStart) {
+			s.Start = starts[p]
+			if !materializer.KeepsLog(t.ID) {
+				s.Expired = s.Offset
+			}
+		})
 		if err != nil {
 			return nil, err
 		}

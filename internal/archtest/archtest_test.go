@@ -42,6 +42,8 @@ var mayImport = map[string][]string{
 	"internal/config":   nil,
 	"internal/process":  {"api/wire"},
 	"internal/dataset":  nil,
+	"internal/faultfs":  nil,
+	"internal/chaos":    {"internal/faultfs", "internal/process", "api/wire", "log"},
 	"internal/archtest": nil,
 	"bench":             {"*"},
 	"cmd":               {"*"},

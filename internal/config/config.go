@@ -92,6 +92,7 @@ type Limits struct {
 	QueryMemory    size.Bytes    `koanf:"query_memory" doc:"memory of the analytic engine"`
 	QueryThreads   int           `koanf:"query_threads" doc:"threads of the analytic engine; 0: one per core"`
 	Subscriber     size.Bytes    `koanf:"subscriber" doc:"memory of one live query; past it, it is served from the log on disk"`
+	MinFree        size.Bytes    `koanf:"min_free" doc:"free disk space below which writes are refused, at least 96MiB: the Raft log grows by files of 65 MiB"`
 	IdempotencyMax int           `koanf:"idempotency_max" doc:"idempotency keys that are remembered"`
 	IdempotencyAge time.Duration `koanf:"idempotency_age" doc:"how long idempotency keys are remembered"`
 }
@@ -134,7 +135,7 @@ func Default() Config {
 		Retention:    Retention{Age: 7 * 24 * time.Hour},
 		Limits: Limits{
 			Body: 64 << 20, Row: 4 << 20, InFlight: 512, ClientTimeout: time.Minute, QueryMemory: 1 << 30,
-			Subscriber: 1 << 20, IdempotencyMax: 1_000_000, IdempotencyAge: 24 * time.Hour,
+			Subscriber: 1 << 20, MinFree: 256 << 20, IdempotencyMax: 1_000_000, IdempotencyAge: 24 * time.Hour,
 		},
 		Storage: Storage{Backend: BackendPebble, RedisPrefix: "kalam", Cache: 64 << 20, UndoBytes: 128 << 20, SegmentBytes: 64 << 20, DefaultPartitions: 4},
 		Log:     Log{Level: "info", Format: "text"},

@@ -23,7 +23,11 @@ const (
 	EnvURL    = "KALAM_URL"    // where the client commands find a server
 	EnvBinary = "KALAM_BINARY" // the binary that tests and benchmarks start
 	EnvSeed   = "KALAM_SEED"   // of random tests
+
+	EnvClockOffset = "KALAM_CLOCK_OFFSET" // for fault tests: how far this server's clock is off, such as -1h
 )
+
+var notSettings = []string{EnvConfig, EnvURL, EnvBinary, EnvSeed, EnvClockOffset}
 
 // serviceLink matches what Kubernetes and Docker put into every container beside a service called kalam or kalam-x.
 var serviceLink = regexp.MustCompile(
@@ -147,7 +151,7 @@ func fromEnv(environ []string, keys map[string]Key) (map[string]any, []error) {
 	var faults []error
 	for _, pair := range environ {
 		name, value, _ := strings.Cut(pair, "=")
-		if !strings.HasPrefix(name, envPrefix) || slices.Contains([]string{EnvConfig, EnvURL, EnvBinary, EnvSeed}, name) {
+		if !strings.HasPrefix(name, envPrefix) || slices.Contains(notSettings, name) {
 			continue
 		}
 		key, ok := byEnv[name]

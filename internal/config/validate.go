@@ -100,6 +100,7 @@ func (c Config) ranges() []error {
 	between("limits.query_memory", int64(c.Limits.QueryMemory), 64<<20, large)
 	between("limits.query_threads", int64(c.Limits.QueryThreads), 0, 1024)
 	between("limits.subscriber", int64(c.Limits.Subscriber), 64<<10, 1<<30)
+	between("limits.min_free", int64(c.Limits.MinFree), 96<<20, large)
 	between("limits.idempotency_max", int64(c.Limits.IdempotencyMax), 1, 1e9)
 	between("limits.idempotency_age (nanoseconds)", int64(c.Limits.IdempotencyAge), 1e9, 1<<62)
 	between("storage.cache", int64(c.Storage.Cache), 1<<20, large)

@@ -264,7 +264,7 @@ func TestCloseEndsEverything(t *testing.T) {
 	}
 	b.await(t)
 	for range 2 {
-		if err := b.Net.Close(); err != nil {
+		if err := b.Close(); err != nil {
 			t.Fatal(err)
 		}
 	}

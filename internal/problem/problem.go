@@ -42,6 +42,8 @@ const (
 	UnknownLiveQuery    Code = "unknown_live_query"   // KILL LIVE QUERY of none that is stored
 	NotFound            Code = "not_found"            // no such path
 	MethodNotAllowed    Code = "method_not_allowed"   // the path exists, for other methods
+	NotAtomic           Code = "not_atomic"           // too much for one entry of the log, so it cannot be all or nothing
+	DiskFull            Code = "disk_full"            // too little free space; nothing was written, reads go on
 	Timeout             Code = "timeout"              // took longer than allowed; the outcome of a write is unknown
 	Cancelled           Code = "cancelled"            // the caller went away or cancelled
 	Overloaded          Code = "overloaded"           // too much in flight; retry later
@@ -57,8 +59,19 @@ type Error struct {
 	Position  int    // 1-based character in the statement, 0 if none
 	Statement int    // 1-based statement of the batch, 0 if none
 	Kept      *int64 // rows kept of a stream that broke off, nil if none were streamed
-	Err       error  // the cause, for the server's own log; never shown to the user
+	Conflict  *Conflict
+	Err       error // the cause, for the server's own log; never shown to the user
 }
+
+// Conflict is the row that a refused write (DuplicateKey, KeyNotFound, VersionConflict) met.
+type Conflict struct {
+	Key     string // JSON object of its key columns, "" if it is too long to tell
+	Row     int64  // 1-based place among the rows of the request, 0 if it has none
+	Version int64  // its current version, NoVersion if there is no such row
+}
+
+// NoVersion is the version of a row that does not exist.
+const NoVersion = -1
 
 func (e *Error) Error() string { return string(e.Code) + ": " + e.Message }
 
@@ -81,6 +94,13 @@ func (e *Error) At(position int) *Error {
 	c := *e
 	c.Position = position
 	return &c
+}
+
+// Meeting returns a copy that tells which row the write met.
+func (e *Error) Meeting(c Conflict) *Error {
+	p := *e
+	p.Conflict = &c
+	return &p
 }
 
 // Because returns a copy that wraps cause.

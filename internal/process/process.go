@@ -5,19 +5,14 @@ package process
 import (
 	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
-	"maps"
-	"net/http"
 	"os"
 	"os/exec"
 	"strings"
 	"sync"
 	"syscall"
-
-	"kalamlog.dev/kalam/api/wire"
 )
 
 // Options say what to run.
@@ -29,11 +24,13 @@ type Options struct {
 	HTTP   string    // address, default a free loopback port
 	Kafka  string    // likewise
 	Log    io.Writer // receives the child's standard error; nil: kept for Output only
+
+	Start func(*exec.Cmd) error // starts the child, in another network namespace say; nil: here
 }
 
 // Server is a running `kalam serve`. Its methods may be called from several goroutines.
 type Server struct {
-	URL   string // http://host:port
+	Client
 	Kafka string // host:port
 
 	cmd    *exec.Cmd
@@ -52,7 +49,11 @@ func Start(ctx context.Context, o Options) (*Server, error) {
 	s.cmd.Stderr = s.output
 	s.cmd.Stdout = s.output
 	s.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
-	if err := s.cmd.Start(); err != nil {
+	start := o.Start
+	if start == nil {
+		start = (*exec.Cmd).Start
+	}
+	if err := start(s.cmd); err != nil {
 		return nil, fmt.Errorf("start %s: %w", o.Binary, err)
 	}
 	go func() {
@@ -89,6 +90,9 @@ func (s *Server) addresses(line string) {
 	}
 }
 
+// Signal sends a signal, SIGSTOP say, to the child if it runs.
+func (s *Server) Signal(signal syscall.Signal) { _ = s.cmd.Process.Signal(signal) }
+
 // Kill sends SIGKILL and waits for the end.
 func (s *Server) Kill() {
 	_ = s.cmd.Process.Kill() // it may be gone already
@@ -118,64 +122,6 @@ func (s *Server) Exited() <-chan struct{} { return s.exited }
 
 // Output returns the end of what the child printed.
 func (s *Server) Output() string { return s.output.String() }
-
-// SQL runs a batch over HTTP and returns its results; an error reply becomes a *RefusedError.
-func (s *Server) SQL(ctx context.Context, sql string, params ...any) ([]wire.Result, error) {
-	body, err := json.Marshal(map[string]any{"sql": sql, "params": params})
-	if err != nil {
-		return nil, err
-	}
-	var reply wire.SQLReply
-	if err := s.Call(ctx, http.MethodPost, "/v1/sql", "application/json", bytes.NewReader(body), nil, &reply); err != nil {
-		return nil, err
-	}
-	return reply.Results, nil
-}
-
-// Call sends one request and decodes the JSON reply into out (nil: not read).
-func (s *Server) Call(ctx context.Context, method, path, contentType string, body io.Reader, header http.Header, out any) error {
-	req, err := http.NewRequestWithContext(ctx, method, s.URL+path, body)
-	if err != nil {
-		return err
-	}
-	maps.Copy(req.Header, header)
-	if contentType != "" {
-		req.Header.Set("Content-Type", contentType)
-	}
-	res, err := http.DefaultClient.Do(req)
-	if err != nil {
-		return err
-	}
-	defer res.Body.Close()
-	if res.StatusCode >= http.StatusBadRequest {
-		return decodeError(res)
-	}
-	if out == nil {
-		_, err = io.Copy(io.Discard, res.Body)
-		return err
-	}
-	d := json.NewDecoder(res.Body)
-	d.UseNumber()
-	return d.Decode(out)
-}
-
-func decodeError(res *http.Response) error {
-	var reply wire.ErrorReply
-	if err := json.NewDecoder(res.Body).Decode(&reply); err != nil {
-		return fmt.Errorf("status %d without an error body: %w", res.StatusCode, err)
-	}
-	return &RefusedError{Status: res.StatusCode, Reply: reply.Error}
-}
-
-// RefusedError is an error reply of the server.
-type RefusedError struct {
-	Status int // HTTP
-	Reply  wire.Error
-}
-
-func (e *RefusedError) Error() string {
-	return fmt.Sprintf("%s: %s (status %d)", e.Reply.Code, e.Reply.Message, e.Status)
-}
 
 // tail keeps the last output of the child and watches for the ready line.
 type tail struct {

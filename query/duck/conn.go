@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
+	"sync/atomic"
 
 	capi "github.com/duckdb/duckdb-go-bindings"
 
@@ -15,7 +17,8 @@ type Conn struct {
 	db   *DB
 	conn capi.Connection
 	inTx bool
-	user string // the statement that last set the user
+	user string                // the statement that last set the user
+	cut  atomic.Pointer[error] // why the statement that runs was interrupted from outside, nil if it was not
 }
 
 func (c *Conn) disconnect() { capi.Disconnect(&c.conn) }
@@ -130,6 +133,9 @@ func (c *Conn) failed(ctx context.Context, text string) error {
 		return err
 	}
 	e := parseError(text)
+	if why := c.cut.Swap(nil); why != nil && strings.EqualFold(e.Type, "interrupt") {
+		return *why
+	}
 	if e.Type == "INTERNAL" || e.Type == "FATAL" {
 		c.db.broken.Store(true)
 	}

@@ -33,6 +33,8 @@ type Options struct {
 
 	// Ensure returns when data files that a manifest names are in DataDir; default they always are.
 	Ensure func(ctx context.Context, files []manifest.File) error
+	// Room tells why nothing more should be spilled to DataDir, nil if there is room. Default: there always is.
+	Room func() error
 }
 
 func (o *Options) ensureDefaults() {
@@ -63,12 +65,15 @@ type DB struct {
 
 	mu struct {
 		sync.Mutex
-		db     capi.Database
-		idle   []*Conn
-		lent   int // connections that are in use
-		closed bool
+		db      capi.Database
+		idle    []*Conn
+		lent    int                // connections that are in use
+		readers map[*Conn]struct{} // those of them that Conn has lent
+		closed  bool
 	}
 	returned *sync.Cond // of mu: lent has become less
+
+	endGuard func() // ends guardSpill and waits for it
 }
 
 // ErrClosed reports use of a DB after Close.
@@ -90,7 +95,8 @@ func Open(o Options) (*DB, error) {
 	if err != nil {
 		return nil, fmt.Errorf("create temporary directory: %w", err)
 	}
-	d := &DB{dir: dir, tmp: tmp, slots: make(chan struct{}, o.MaxConnections), dead: newDeadSets(), ensure: o.Ensure}
+	d := &DB{dir: dir, tmp: tmp, slots: make(chan struct{}, o.MaxConnections), dead: newDeadSets(), endGuard: func() {}, ensure: o.Ensure}
+	d.mu.readers = map[*Conn]struct{}{}
 	d.returned = sync.NewCond(&d.mu)
 	if err := d.open(o); err != nil {
 		d.dead.free()
@@ -100,7 +106,20 @@ func Open(o Options) (*DB, error) {
 	if err := d.lockDown(tmp); err != nil {
 		return nil, errors.Join(fmt.Errorf("configure duckdb: %w", err), d.Close())
 	}
+	if o.Room != nil {
+		d.startGuard(o.Room)
+	}
 	return d, nil
+}
+
+func (d *DB) startGuard(room func() error) {
+	ctx, cancel := context.WithCancel(context.Background())
+	var guard sync.WaitGroup
+	guard.Go(func() { d.guardSpill(ctx, room) })
+	d.endGuard = func() {
+		cancel()
+		guard.Wait()
+	}
 }
 
 // TempDir returns where the databases over a data directory keep temporary files. Whoever owns the directory may remove
@@ -179,8 +198,13 @@ func (d *DB) Conn(ctx context.Context) (*Conn, error) {
 	c, err := d.take()
 	if err != nil {
 		<-d.slots
+		return nil, err
 	}
-	return c, err
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	c.cut.Store(nil)
+	d.mu.readers[c] = struct{}{}
+	return c, nil
 }
 
 func (d *DB) take() (*Conn, error) {
@@ -219,6 +243,7 @@ func (d *DB) put(c *Conn) {
 		c.disconnect()
 	}
 	d.mu.lent--
+	delete(d.mu.readers, c)
 	d.returned.Broadcast()
 }
 
@@ -244,6 +269,12 @@ func (d *DB) SyntaxTree(ctx context.Context, sql string) (tree string, err error
 
 // Close ends the database after the connections that are lent have come back. It is idempotent.
 func (d *DB) Close() error {
+	err := d.close()
+	d.endGuard()
+	return err
+}
+
+func (d *DB) close() error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if d.mu.closed {

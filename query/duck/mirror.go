@@ -27,7 +27,8 @@ type Log interface {
 // A mirror only moves forward. Every step is one DuckDB transaction, so that a reader sees a flushed row either in the
 // tail or in a file.
 type mirror struct {
-	lock chan struct{} // held by whoever moves the mirror or is about to begin a read of it
+	lock    chan struct{}   // held by whoever moves the mirror or is about to begin a read of it
+	checked map[string]bool // data files whose checksum was compared
 	state
 }
 
@@ -86,6 +87,17 @@ func (m *mirror) advance(ctx context.Context, ms *Mirrors, v *materializer.View,
 	s := &step{Mirrors: ms, view: v, old: m.state}
 	s.next = state{table: t, generation: m.generation, ends: ends, manifest: m.manifest, tailRows: m.tailRows, dead: m.dead, deadNumber: m.deadNumber}
 	flushed := fresh || flush != m.manifest.Flush
+	if flushed {
+		if s.next.manifest, err = manifest.Read(v, t); err != nil {
+			return fmt.Errorf("read manifest of %s: %w", t.QualifiedName(), err)
+		}
+		if err := ms.db.ensure(ctx, s.next.manifest.Files); err != nil {
+			return fmt.Errorf("get data files of %s: %w", t.QualifiedName(), err)
+		}
+		if err := m.checkFiles(ctx, ms.db.dir, s.next.manifest.Files); err != nil {
+			return fmt.Errorf("mirror %s: %w", t.QualifiedName(), err)
+		}
+	}
 	return m.move(s, func() error { return s.run(ctx, fresh, flushed) })
 }
 
@@ -150,14 +162,6 @@ func (s *step) run(ctx context.Context, fresh, flushed bool) error {
 
 // nextGeneration makes new tables with what the old tail keeps, for a manifest or schema that has moved.
 func (s *step) nextGeneration(ctx context.Context, fresh bool) error {
-	m, err := manifest.Read(s.view, s.next.table)
-	if err != nil {
-		return fmt.Errorf("read manifest: %w", err)
-	}
-	if err := s.db.ensure(ctx, m.Files); err != nil {
-		return fmt.Errorf("get data files of %s: %w", s.next.table.QualifiedName(), err)
-	}
-	s.next.manifest = m
 	s.next.generation++
 	sql := []string{createTail(s.next.tail(), s.next.table.Schema())}
 	if !fresh {

@@ -57,10 +57,13 @@ func Open(o Options) (*Backend, error) {
 		closing: make(chan struct{}), failed: make(chan struct{}), readers: newReaders(),
 	}
 	b.beforeDurable = func() error { return b.runHook(o.BeforeDurable) }
-	db, err := openStore(o.Dir, b.storeOptions(o))
+	options, compactions := b.storeOptions(o), newScheduler()
+	options.Experimental.CompactionScheduler = compactions
+	db, err := openStore(o.Dir, options)
 	if err != nil {
 		return nil, fmt.Errorf("open state store %s: %w", o.Dir, err)
 	}
+	compactions.begin()
 	b.db = db
 	if err := errors.Join(b.loadPartitions(), b.checkFloor()); err != nil {
 		return nil, errors.Join(fmt.Errorf("open state store %s: %w", o.Dir, err), b.Close())
