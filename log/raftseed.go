@@ -18,7 +18,7 @@ const deployment = "00000000000000000001"
 
 // seedRaft makes the Raft log of a new group whose only member is id's, and which begins behind index: as if everything up to there had been
 // compacted away. Who joins such a group can only get a snapshot. Raft's own state has to begin there too, so that Raft and the
-// state agree on every index: see docs/decisions/0015.
+// state agree on every index: see docs/decisions/0014.
 func seedRaft(dir string, id Identity, index Index, term uint64) (err error) {
 	defer func() {
 		if r := recover(); r != nil {
