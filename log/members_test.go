@@ -21,6 +21,16 @@ func membersOf(t *testing.T, l *Log) Members {
 	return m
 }
 
+// openThree opens a new cluster of three.
+func openThree(t *testing.T, w *network) []*Log {
+	t.Helper()
+	var options []Options
+	for i := range 3 {
+		options = append(options, w.options(t.TempDir(), FirstIdentity(NodeID(i+1), 1, 2, 3)))
+	}
+	return openNodes(t, options...)
+}
+
 // leaderOf waits until one of logs leads and returns its place.
 func leaderOf(t *testing.T, logs []*Log) int {
 	t.Helper()
@@ -154,11 +164,7 @@ func TestReplacedNode(t *testing.T) {
 // A replica that is removed while it runs learns of it and ends.
 func TestRemovedWhileRunning(t *testing.T) {
 	w := newNetwork(t, 3)
-	var options []Options
-	for i := range 3 {
-		options = append(options, w.options(t.TempDir(), FirstIdentity(NodeID(i+1), 1, 2, 3)))
-	}
-	logs := openNodes(t, options...)
+	logs := openThree(t, w)
 	gone := (leaderOf(t, logs) + 1) % 3
 	stays := logs[(gone+1)%3]
 	if err := stays.RemoveMember(testContext(t), membersOf(t, stays), ReplicaID(gone+1)); err != nil {
@@ -189,11 +195,7 @@ func TestLastVoterStays(t *testing.T) {
 // Writes through followers go on soon after their leader is gone, and what was acknowledged is there.
 func TestFailover(t *testing.T) {
 	w := newNetwork(t, 3)
-	var options []Options
-	for i := range 3 {
-		options = append(options, w.options(t.TempDir(), FirstIdentity(NodeID(i+1), 1, 2, 3)))
-	}
-	logs := openNodes(t, options...)
+	logs := openThree(t, w)
 	leader := leaderOf(t, logs)
 	follower := logs[(leader+1)%3]
 	var mu sync.Mutex
@@ -252,11 +254,7 @@ func TestFailover(t *testing.T) {
 
 func TestTransferLeader(t *testing.T) {
 	w := newNetwork(t, 3)
-	var options []Options
-	for i := range 3 {
-		options = append(options, w.options(t.TempDir(), FirstIdentity(NodeID(i+1), 1, 2, 3)))
-	}
-	logs := openNodes(t, options...)
+	logs := openThree(t, w)
 	next := (leaderOf(t, logs) + 1) % 3
 	ctx, cancel := context.WithTimeout(testContext(t), 20*time.Second)
 	defer cancel()

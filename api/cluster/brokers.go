@@ -1,7 +1,6 @@
 package cluster
 
 import (
-	"context"
 	"net"
 	"strconv"
 
@@ -26,10 +25,4 @@ func (c *Cluster) Brokers() ([]kafka.Broker, error) {
 func (c *Cluster) Leader() (node int32, term uint64) {
 	l := c.o.Log.Leader()
 	return int32(l.Node()), l.Term
-}
-
-// Barrier implements kafka.Cluster.
-func (c *Cluster) Barrier(ctx context.Context) error {
-	_, err := c.o.Log.Barrier(ctx)
-	return err
 }

@@ -31,7 +31,6 @@ type Log interface {
 	Leads() bool
 	DiskFull() bool
 	Position() log.Position
-	Barrier(ctx context.Context) (log.Position, error)
 	End(p log.Partition) log.Offset
 	WaitEnd(ctx context.Context, p log.Partition, end log.Offset) error
 }

@@ -52,7 +52,7 @@ func answer(w http.ResponseWriter, v any, err error) {
 // state is what this node tells of itself.
 func (c *Cluster) state() State {
 	return State{
-		Node: c.o.Identity.Node, Replica: c.o.Identity.Replica, Cluster: c.ID(), Ready: true, Leads: c.o.Log.Leads(),
+		Node: c.o.Identity.Node, Replica: c.o.Identity.Replica, Cluster: c.ID(), Ready: true,
 		Position: c.o.Log.Position().String(), Version: c.o.Version,
 		DiskFull: c.o.Log.DiskFull(),
 	}

@@ -9,8 +9,7 @@ type State struct {
 	Cluster string        `json:"cluster,omitempty"`
 	First   []log.NodeID  `json:"first,omitempty"` // those that it would form a new cluster with, ascending
 
-	Ready    bool   `json:"ready"` // its log is open
-	Leads    bool   `json:"leads"`
+	Ready    bool   `json:"ready"`              // its log is open
 	Position string `json:"position,omitempty"` // what it has applied
 	Version  string `json:"version,omitempty"`
 	DiskFull bool   `json:"disk_full,omitempty"` // it refuses writes

@@ -12,8 +12,6 @@ type Cluster interface {
 	Brokers() ([]Broker, error)
 	// Leader returns the node that leads, 0 while there is none, and its term. It does not go back.
 	Leader() (node int32, term uint64)
-	// Barrier returns when everything acknowledged before the call, on any node, is readable here.
-	Barrier(ctx context.Context) error
 }
 
 // Broker is a node as clients reach it.
@@ -103,7 +101,7 @@ func (s *Server) catchUp(ctx context.Context) errorCode {
 	}
 	ctx, cancel := context.WithTimeout(ctx, catchUpTimeout)
 	defer cancel()
-	if err := s.o.Cluster.Barrier(ctx); err != nil {
+	if _, err := s.o.Log.Barrier(ctx); err != nil {
 		return errNotLeaderOrFollower
 	}
 	return errNone
